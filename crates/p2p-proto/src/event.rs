@@ -1,0 +1,85 @@
+//! What a connection tells its driver.
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::command::Command;
+use crate::decoder::Dropped;
+use crate::message::{Message, Version};
+
+/// What happened on a connection, in order: `Ready`, then messages, then `Closed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The handshake is complete. A question: the manager answers with
+    /// [`admit`](crate::Connection::admit) or [`close`](crate::Connection::close).
+    Ready(Box<Ready>),
+    /// A message came. Pings among them are answered already.
+    Message(Message),
+    /// A payload too large to be kept whole: it comes in pieces.
+    Payload(PayloadEvent),
+    /// A frame was dropped. The peer's budget of offences was charged.
+    Discarded(Discarded),
+    /// The connection has ended, and its last bytes are with the socket. Always the last event.
+    Closed(CloseReason),
+}
+
+/// A completed handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ready {
+    /// What the peer said; its nonce tells a connection to ourselves.
+    pub version: Version,
+    /// The nonce that we sent.
+    pub our_nonce: u64,
+    /// The version spoken from now on: the lower of the two.
+    pub negotiated_version: i32,
+}
+
+/// A payload in pieces: one `Begin`, `Chunk`s that add up to its length, one `End`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PayloadEvent {
+    /// It begins.
+    Begin {
+        /// What the payload belongs to.
+        command: Command,
+        /// Bytes to come.
+        length: u64,
+    },
+    /// The next piece, never empty.
+    Chunk(Bytes),
+    /// It is complete.
+    End {
+        /// Whether the checksum was right; `None` for a frame without one (`extmsg`), whose
+        /// content must prove itself. Nothing is to be believed before this is known.
+        checksum_ok: Option<bool>,
+    },
+}
+
+/// A frame that was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Discarded {
+    /// Its command, if it had one.
+    pub command: Option<Command>,
+    /// Bytes of its payload.
+    pub length: u64,
+    /// Why.
+    pub why: DiscardReason,
+}
+
+/// Why a frame was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiscardReason {
+    /// The frame was bad.
+    #[error("{0}")]
+    Frame(Dropped),
+    /// The payload was.
+    #[error("{0}")]
+    Payload(crate::error::DecodeError),
+    /// It comes once, and came twice.
+    #[error("repeated")]
+    Repeated,
+}

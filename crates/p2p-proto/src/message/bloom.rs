@@ -1,0 +1,146 @@
+//! Bloom filters (`filterload`, `filteradd`) and `mempool`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Payload;
+use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::error::DecodeError;
+
+/// The largest bloom filter in bytes.
+pub const MAX_FILTER: usize = 36_000;
+/// The largest element of a bloom filter in bytes.
+pub const MAX_FILTER_ELEMENT: usize = 520;
+
+/// `filterload`: relay only what matches. Obsolete: a node without bloom filters bans for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterLoad {
+    filter: Bytes,
+    hash_functions: u32,
+    tweak: u32,
+    flags: u8,
+}
+
+impl FilterLoad {
+    /// The filter's bits, at most 36,000 bytes.
+    pub fn filter(&self) -> &[u8] {
+        &self.filter
+    }
+
+    /// The number of hash functions; the node takes at most 50.
+    pub fn hash_functions(&self) -> u32 {
+        self.hash_functions
+    }
+
+    /// Added to the seed of every hash function.
+    pub fn tweak(&self) -> u32 {
+        self.tweak
+    }
+
+    /// How matches update the filter.
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+}
+
+impl Payload for FilterLoad {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filter: reader.var_bytes(MAX_FILTER, "filter")?,
+            hash_functions: reader.u32("hash functions")?,
+            tweak: reader.u32("tweak")?,
+            flags: reader.u8("flags")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        compact_size_len(self.filter.len() as u64) + self.filter.len() + 9
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.filter);
+        out.put_u32_le(self.hash_functions);
+        out.put_u32_le(self.tweak);
+        out.put_u8(self.flags);
+    }
+}
+
+/// `filteradd`: one more element for the filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterAdd {
+    element: Bytes,
+}
+
+impl FilterAdd {
+    /// The element, at most 520 bytes.
+    pub fn element(&self) -> &[u8] {
+        &self.element
+    }
+}
+
+impl Payload for FilterAdd {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            element: reader.var_bytes(MAX_FILTER_ELEMENT, "filter element")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        compact_size_len(self.element.len() as u64) + self.element.len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.element);
+    }
+}
+
+/// `mempool`: a request for the ids of unconfirmed transactions, in either of its layouts.
+///
+/// A node disconnects for the old form unless the sender is whitelisted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mempool {
+    /// The old form: an empty payload.
+    All,
+    /// Bitcoin SV's form: only what is at most this many seconds old, if given.
+    Recent {
+        /// Seconds.
+        age: Option<i64>,
+    },
+}
+
+impl Payload for Mempool {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if reader.is_empty() {
+            return Ok(Self::All);
+        }
+        let age = match reader.u8("age present")? {
+            0 => None,
+            1 => Some(reader.i64("age")?),
+            other => {
+                return Err(DecodeError::Invalid {
+                    field: "age present",
+                    value: other.into(),
+                });
+            }
+        };
+        Ok(Self::Recent { age })
+    }
+
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Recent { age: None } => 1,
+            Self::Recent { age: Some(_) } => 9,
+        }
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        match *self {
+            Self::All => {}
+            Self::Recent { age: None } => out.put_u8(0),
+            Self::Recent { age: Some(age) } => {
+                out.put_u8(1);
+                out.put_i64_le(age);
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Merkle trees: the root of any number of transaction ids, and `merkleblock`.
+//!
+//! Source: `protocol.md` section 3.5; BIP37 for `merkleblock`.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::error::DecodeError;
+use crate::hash::Hash256;
+use crate::message::Payload;
+use crate::message::header::BlockHeader;
+
+/// The merkle tree of a block, built one transaction id at a time.
+///
+/// Holds one hash for each level: 32 of them for four thousand million transactions.
+///
+/// ```
+/// use p2p_proto::{Hash256, MerkleTree};
+///
+/// let [a, b, c] = [b"a", b"b", b"c"].map(|text| Hash256::of(text));
+/// let mut tree = MerkleTree::new();
+/// for txid in [a, b, c] {
+///     tree.push(txid);
+/// }
+/// // The last of an odd level is paired with itself.
+/// let root = Hash256::of_pair(&Hash256::of_pair(&a, &b), &Hash256::of_pair(&c, &c));
+/// assert_eq!(tree.root(), Some(root));
+/// assert!(tree.is_root(&root));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MerkleTree {
+    /// One root of a full subtree for each bit that is set in `len`, the largest first.
+    subtrees: Vec<Hash256>,
+    len: u64,
+    mutated: bool,
+}
+
+impl MerkleTree {
+    /// A tree without leaves.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next transaction id.
+    pub fn push(&mut self, txid: Hash256) {
+        let mut node = txid;
+        // As when one is added to a binary number: each trailing one carries.
+        for _ in 0..self.len.trailing_ones() {
+            let Some(left) = self.subtrees.pop() else {
+                break;
+            };
+            self.mutated |= left == node;
+            node = Hash256::of_pair(&left, &node);
+        }
+        self.subtrees.push(node);
+        self.len += 1;
+    }
+
+    /// The root of what was pushed; `None` when that is nothing.
+    pub fn root(&self) -> Option<Hash256> {
+        let mut subtrees = self.subtrees.iter().rev();
+        let mut node = *subtrees.next()?;
+        // On the lowest level with an odd number of nodes: the last of them, and their number.
+        let mut full = self.len >> self.len.trailing_zeros();
+        if full == 1 {
+            return Some(node);
+        }
+        node = Hash256::of_pair(&node, &node);
+        full >>= 1;
+        // From here on `node` is the last of its level, right of `full` complete subtrees.
+        while full > 0 {
+            let left = if full & 1 == 1 {
+                *subtrees.next()?
+            } else {
+                node
+            };
+            node = Hash256::of_pair(&left, &node);
+            full >>= 1;
+        }
+        Some(node)
+    }
+
+    /// Whether this root stands for exactly the transactions that were pushed.
+    ///
+    /// False for another root, and for a list in which one half of a pair repeats the other:
+    /// that list shares its root with a shorter one (CVE-2012-2459), so the root does not tell
+    /// which of them is the block.
+    pub fn is_root(&self, root: &Hash256) -> bool {
+        !self.mutated && self.root().as_ref() == Some(root)
+    }
+
+    /// How many were pushed.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Extend<Hash256> for MerkleTree {
+    fn extend<I: IntoIterator<Item = Hash256>>(&mut self, txids: I) {
+        for txid in txids {
+            self.push(txid);
+        }
+    }
+}
+
+impl FromIterator<Hash256> for MerkleTree {
+    fn from_iter<I: IntoIterator<Item = Hash256>>(txids: I) -> Self {
+        let mut tree = Self::new();
+        tree.extend(txids);
+        tree
+    }
+}
+
+/// `merkleblock`: the part of a block's merkle tree that leads to the transactions which matched
+/// a filter. Obsolete; sent only in answer to a `getdata` of type 3.
+///
+/// The tree is not checked.
+///
+/// ```
+/// use p2p_proto::{BlockHeader, Hash256, MerkleBlock};
+///
+/// let block = MerkleBlock {
+///     header: BlockHeader::from_bytes(&[0; 80]),
+///     total: 1,
+///     hashes: vec![Hash256::of(b"coinbase")],
+///     flags: vec![0b1].into(),
+/// };
+/// assert_eq!(block.hashes.len(), 1);
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct MerkleBlock {
+    /// The block's header.
+    pub header: BlockHeader,
+    /// How many transactions the block has.
+    pub total: u32,
+    /// Hashes of the tree, depth first.
+    pub hashes: Vec<Hash256>,
+    /// One bit for each node, depth first, the lowest bit of a byte first: 1 where a match lies
+    /// below.
+    pub flags: Bytes,
+}
+
+impl Payload for MerkleBlock {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let header = BlockHeader::read(reader)?;
+        let total = reader.u32("total transactions")?;
+        let count = reader.count(32, "hashes")?;
+        let mut hashes = Vec::with_capacity(count);
+        for _ in 0..count {
+            hashes.push(reader.hash("hashes")?);
+        }
+        let flags = reader.count(1, "flags")?;
+        Ok(Self {
+            header,
+            total,
+            hashes,
+            flags: reader.bytes(flags, "flags")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        BlockHeader::LEN
+            + 4
+            + compact_size_len(self.hashes.len() as u64)
+            + 32 * self.hashes.len()
+            + compact_size_len(self.flags.len() as u64)
+            + self.flags.len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.header.encode(out);
+        out.put_u32_le(self.total);
+        out.put_compact_size(self.hashes.len() as u64);
+        for hash in &self.hashes {
+            out.put_hash(hash);
+        }
+        out.put_var_bytes(&self.flags);
+    }
+}
+
+impl fmt::Debug for MerkleBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MerkleBlock")
+            .field("hash", &self.header.hash())
+            .field("total", &self.total)
+            .field("hashes", &self.hashes.len())
+            .field("flags", &self.flags.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tx::testing::{COINBASE_170_ID, HEADER_170, PAYMENT_170_ID, hash, hex};
+
+    #[test]
+    fn the_root_of_block_170_is_in_its_header() {
+        let header = BlockHeader::read(&mut Reader::new(&hex(&[HEADER_170]))).unwrap();
+        let tree: MerkleTree = [COINBASE_170_ID, PAYMENT_170_ID]
+            .map(hash)
+            .into_iter()
+            .collect();
+        assert_eq!(tree.root(), Some(header.merkle_root));
+        assert!(tree.is_root(&header.merkle_root));
+    }
+
+    #[test]
+    fn nothing_has_no_root_and_one_is_its_own() {
+        assert_eq!(MerkleTree::new().root(), None);
+        assert!(!MerkleTree::new().is_root(&Hash256::ZERO));
+        let txid = Hash256::of(b"coinbase");
+        assert_eq!(MerkleTree::from_iter([txid]).root(), Some(txid));
+    }
+
+    #[test]
+    fn a_list_that_shares_its_root_with_a_shorter_one_is_refused() {
+        for (honest, repeated) in [(3, 1), (6, 2), (5, 1), (12, 4), (7, 1)] {
+            let mut txids: Vec<_> = (0..honest).map(leaf).collect();
+            let tree = MerkleTree::from_iter(txids.clone());
+            let root = tree.root().unwrap();
+            assert!(tree.is_root(&root));
+            txids.extend_from_within(honest as usize - repeated..);
+            let tree = MerkleTree::from_iter(txids);
+            assert_eq!(tree.root(), Some(root));
+            assert!(!tree.is_root(&root));
+        }
+    }
+
+    #[test]
+    fn merkleblock_170_round_trips() {
+        let payload = hex(&[
+            HEADER_170,
+            "02000000",
+            "02",
+            "82501c1178fa0b222c1f3d474ec726b832013f0a532b44bb620cce8624a5feb1",
+            "169e1e83e930853391bc6f35f605c6754cfead57cf8387639d3b4096c54f18f4",
+            "0105",
+        ]);
+        let block = MerkleBlock::decode(&mut Reader::shared(&payload)).unwrap();
+        assert_eq!(block.total, 2);
+        assert_eq!(block.hashes, [COINBASE_170_ID, PAYMENT_170_ID].map(hash));
+        assert_eq!(block.flags, [0b101][..]);
+        let mut out = BytesMut::new();
+        block.encode(&mut out);
+        assert_eq!(out, payload);
+        assert_eq!(block.encoded_len(), payload.len());
+    }
+
+    #[test]
+    fn a_merkleblock_that_announces_more_than_it_has_is_truncated() {
+        for counts in ["feffffffff", "00feffffffff", "01"] {
+            let payload = hex(&[HEADER_170, "02000000", counts]);
+            assert!(matches!(
+                MerkleBlock::decode(&mut Reader::new(&payload)),
+                Err(DecodeError::Truncated { .. })
+            ));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_is_that_of_the_tree_built_level_by_level(len in 1_u32..600) {
+            let mut level: Vec<_> = (0..len).map(leaf).collect();
+            let tree = MerkleTree::from_iter(level.iter().copied());
+            prop_assert_eq!(tree.len(), u64::from(len));
+            prop_assert!(tree.subtrees.len() <= 10);
+            while level.len() > 1 {
+                level = level
+                    .chunks(2)
+                    .map(|pair| Hash256::of_pair(&pair[0], pair.last().unwrap()))
+                    .collect();
+            }
+            prop_assert_eq!(tree.root(), Some(level[0]));
+            prop_assert!(tree.is_root(&level[0]));
+        }
+    }
+
+    fn leaf(n: u32) -> Hash256 {
+        Hash256::of(&n.to_le_bytes())
+    }
+}

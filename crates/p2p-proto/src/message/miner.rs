@@ -1,0 +1,159 @@
+//! Miner id: `authch`, `authresp`, `revokemid`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Payload;
+use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::error::DecodeError;
+
+const KEY_LEN: usize = 33;
+const MAX_SIGNATURE: usize = 72;
+/// Two DER signatures, each behind a length byte.
+const MAX_SIGNATURES: usize = 2 * (1 + MAX_SIGNATURE);
+
+/// `authch`: a challenge that the node sends to everyone; answering is optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthChallenge {
+    /// 1.
+    pub version: u32,
+    /// The random bytes to sign.
+    pub challenge: [u8; 32],
+}
+
+impl Payload for AuthChallenge {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let version = reader.u32("version")?;
+        // A u32, where authresp has CompactSizes.
+        let length = reader.u32("challenge length")?;
+        if length != 32 {
+            return Err(DecodeError::Invalid {
+                field: "challenge length",
+                value: length.into(),
+            });
+        }
+        Ok(Self {
+            version,
+            challenge: reader.array("challenge")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        40
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.version);
+        out.put_u32_le(32);
+        out.put_slice(&self.challenge);
+    }
+}
+
+/// `authresp`: the answer to `authch`.
+///
+/// The signature is over the double SHA-256 of the challenge and the nonce (little-endian).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthResponse {
+    /// A compressed secp256k1 key, 33 bytes.
+    public_key: Bytes,
+    nonce: u64,
+    signature: Bytes,
+}
+
+impl AuthResponse {
+    /// The compressed public key.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// The client's nonce.
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// The DER signature, at most 72 bytes.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+impl Payload for AuthResponse {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let public_key = reader.var_bytes(KEY_LEN, "public key")?;
+        if public_key.len() != KEY_LEN {
+            return Err(DecodeError::Invalid {
+                field: "public key length",
+                value: public_key.len() as u64,
+            });
+        }
+        Ok(Self {
+            public_key,
+            nonce: reader.u64("client nonce")?,
+            signature: reader.var_bytes(MAX_SIGNATURE, "signature")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        1 + KEY_LEN + 8 + compact_size_len(self.signature.len() as u64) + self.signature.len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.public_key);
+        out.put_u64_le(self.nonce);
+        out.put_var_bytes(&self.signature);
+    }
+}
+
+/// `revokemid`: a miner id is revoked.
+///
+/// Both signatures are over the single SHA-256 of the revoked id's 33 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeMid {
+    /// 0.
+    pub version: u32,
+    /// The key that may revoke.
+    pub revocation_key: [u8; KEY_LEN],
+    /// The miner id in use.
+    pub miner_id: [u8; KEY_LEN],
+    /// The miner id that is revoked.
+    pub revoked_id: [u8; KEY_LEN],
+    /// By the revocation key, DER.
+    pub revocation_signature: Bytes,
+    /// By the miner id, DER.
+    pub miner_signature: Bytes,
+}
+
+impl Payload for RevokeMid {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let version = reader.u32("version")?;
+        let revocation_key = reader.array("revocation key")?;
+        let miner_id = reader.array("miner id")?;
+        let revoked_id = reader.array("revoked id")?;
+        let both = reader.var_bytes(MAX_SIGNATURES, "signatures")?;
+        let mut both = Reader::shared(&both);
+        let mut signature = |field| both.var_bytes(MAX_SIGNATURE, field);
+        Ok(Self {
+            version,
+            revocation_key,
+            miner_id,
+            revoked_id,
+            revocation_signature: signature("revocation signature")?,
+            miner_signature: signature("miner signature")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        let both = 2 + self.revocation_signature.len() + self.miner_signature.len();
+        4 + 3 * KEY_LEN + compact_size_len(both as u64) + both
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.version);
+        out.put_slice(&self.revocation_key);
+        out.put_slice(&self.miner_id);
+        out.put_slice(&self.revoked_id);
+        let both = 2 + self.revocation_signature.len() + self.miner_signature.len();
+        out.put_compact_size(both as u64);
+        out.put_var_bytes(&self.revocation_signature);
+        out.put_var_bytes(&self.miner_signature);
+    }
+}

@@ -1,0 +1,193 @@
+//! `reject`: what the sender did not like.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Payload;
+use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::command::Command;
+use crate::error::DecodeError;
+use crate::hash::Hash256;
+use crate::text::escaped;
+
+/// The longest reason (`MAX_REJECT_MESSAGE_LENGTH` in the node).
+const MAX_REASON: usize = 111;
+
+/// Why a message was rejected (`src/consensus/validation.h`, `src/net/net_types.h`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RejectCode(pub u8);
+
+impl RejectCode {
+    /// The payload could not be parsed.
+    pub const MALFORMED: Self = Self(0x01);
+    /// Against the rules.
+    pub const INVALID: Self = Self(0x10);
+    /// The protocol version is too old.
+    pub const OBSOLETE: Self = Self(0x11);
+    /// Sent before.
+    pub const DUPLICATE: Self = Self(0x12);
+    /// Not wanted, though valid.
+    pub const NONSTANDARD: Self = Self(0x40);
+    /// The fee is too low.
+    pub const INSUFFICIENT_FEE: Self = Self(0x42);
+    /// Come back later.
+    pub const TOO_BUSY: Self = Self(0x44);
+    /// A stream could not be set up, or a version message could not be parsed.
+    pub const STREAM_SETUP: Self = Self(0x60);
+    /// An authentication failed.
+    pub const AUTH_SETUP: Self = Self(0x70);
+
+    fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x01 => "malformed",
+            0x10 => "invalid",
+            0x11 => "obsolete",
+            0x12 => "duplicate",
+            0x13 => "soft consensus freeze",
+            0x40 => "non-standard",
+            0x41 => "dust",
+            0x42 => "insufficient fee",
+            0x43 => "checkpoint",
+            0x44 => "too busy",
+            0x45 => "rate exceeded",
+            0x60 => "stream set-up",
+            0x70 => "auth connection set-up",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for RejectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#04x}", self.0)?;
+        match self.name() {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for RejectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `reject`: the answer to a message that was not liked.
+///
+/// ```
+/// use p2p_proto::{Command, Reject, RejectCode};
+///
+/// let reject = Reject::new(Command::PING, RejectCode::MALFORMED, "error parsing message");
+/// assert_eq!(reject.to_string(), "ping: 0x01 (malformed): error parsing message");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reject {
+    command: Bytes,
+    code: RejectCode,
+    reason: Bytes,
+    hash: Option<Hash256>,
+}
+
+impl Reject {
+    /// A reject of ours; the reason is cut at 111 bytes.
+    pub fn new(command: Command, code: RejectCode, reason: &'static str) -> Self {
+        let reason = &reason.as_bytes()[..reason.len().min(MAX_REASON)];
+        Self {
+            command: Bytes::copy_from_slice(command.as_str().as_bytes()),
+            code,
+            reason: Bytes::from_static(reason),
+            hash: None,
+        }
+    }
+
+    /// The same, naming the transaction or block; other commands carry no hash.
+    #[must_use]
+    pub fn with_hash(mut self, hash: Hash256) -> Self {
+        self.hash = carries_hash(&self.command).then_some(hash);
+        self
+    }
+
+    /// The command of the rejected message, as the peer wrote it: at most 12 bytes of anything.
+    pub fn command(&self) -> &[u8] {
+        &self.command
+    }
+
+    /// Why.
+    pub fn code(&self) -> RejectCode {
+        self.code
+    }
+
+    /// Why, in the peer's words: at most 111 bytes of anything.
+    pub fn reason(&self) -> &[u8] {
+        &self.reason
+    }
+
+    /// The transaction or block, for `tx` and `block`.
+    pub fn hash(&self) -> Option<Hash256> {
+        self.hash
+    }
+}
+
+fn carries_hash(command: &[u8]) -> bool {
+    command == b"tx" || command == b"block"
+}
+
+impl Payload for Reject {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let command = reader.var_bytes(12, "rejected command")?;
+        let code = RejectCode(reader.u8("reject code")?);
+        let reason = reader.var_bytes(MAX_REASON, "reject reason")?;
+        let hash = if carries_hash(&command) && reader.remaining() >= 32 {
+            Some(reader.hash("rejected hash")?)
+        } else {
+            None
+        };
+        Ok(Self {
+            command,
+            code,
+            reason,
+            hash,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        let var_len = |bytes: &Bytes| compact_size_len(bytes.len() as u64) + bytes.len();
+        var_len(&self.command)
+            + 1
+            + var_len(&self.reason)
+            + if self.hash.is_some() { 32 } else { 0 }
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.command);
+        out.put_u8(self.code.0);
+        out.put_var_bytes(&self.reason);
+        if let Some(hash) = &self.hash {
+            out.put_hash(hash);
+        }
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}: {}",
+            escaped(&self.command),
+            self.code,
+            escaped(&self.reason)
+        )?;
+        match &self.hash {
+            Some(hash) => write!(f, " ({hash})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reject({self})")
+    }
+}

@@ -1,0 +1,98 @@
+//! `createstrm`, `streamack`: more than one TCP connection to a peer.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Payload;
+use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::error::DecodeError;
+
+/// The longest association id: a type byte and 128 bytes.
+pub const MAX_ASSOCIATION_ID: usize = 129;
+
+const MAX_POLICY: usize = 64;
+
+/// `createstrm`: makes the connection it is sent on a stream of an association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateStream {
+    association_id: Bytes,
+    stream_type: u8,
+    policy: Bytes,
+}
+
+impl CreateStream {
+    /// The association: in the node's form a zero byte and a UUID; at most 129 bytes.
+    pub fn association_id(&self) -> &[u8] {
+        &self.association_id
+    }
+
+    /// 1 is GENERAL, 2 to 5 are DATA1 to DATA4.
+    pub fn stream_type(&self) -> u8 {
+        self.stream_type
+    }
+
+    /// The policy to use from now on, at most 64 bytes; empty to keep the present one.
+    pub fn policy(&self) -> &[u8] {
+        &self.policy
+    }
+}
+
+impl Payload for CreateStream {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            association_id: reader.var_bytes(MAX_ASSOCIATION_ID, "association id")?,
+            stream_type: reader.u8("stream type")?,
+            policy: reader.var_bytes(MAX_POLICY, "stream policy")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        compact_size_len(self.association_id.len() as u64)
+            + self.association_id.len()
+            + 1
+            + compact_size_len(self.policy.len() as u64)
+            + self.policy.len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.association_id);
+        out.put_u8(self.stream_type);
+        out.put_var_bytes(&self.policy);
+    }
+}
+
+/// `streamack`: the answer to `createstrm`, on the new connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamAck {
+    association_id: Bytes,
+    stream_type: u8,
+}
+
+impl StreamAck {
+    /// The association, as in `createstrm`.
+    pub fn association_id(&self) -> &[u8] {
+        &self.association_id
+    }
+
+    /// The stream type, as in `createstrm`.
+    pub fn stream_type(&self) -> u8 {
+        self.stream_type
+    }
+}
+
+impl Payload for StreamAck {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            association_id: reader.var_bytes(MAX_ASSOCIATION_ID, "association id")?,
+            stream_type: reader.u8("stream type")?,
+        })
+    }
+
+    fn encoded_len(&self) -> usize {
+        compact_size_len(self.association_id.len() as u64) + self.association_id.len() + 1
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_var_bytes(&self.association_id);
+        out.put_u8(self.stream_type);
+    }
+}
