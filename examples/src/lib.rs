@@ -1,1 +1,12 @@
-//! TODO
+//! What the example programs share: options, output, and a peer to talk to.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are programs"
+)]
+
+pub mod chain;
+pub mod embedded;
+pub mod json;
+pub mod options;
+pub mod report;

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::decoder::FrameError;
+use crate::decoder::{FrameError, hex};
 use crate::error::DecodeError;
 use crate::message::Reject;
 use crate::offence::Offence;
@@ -75,6 +75,12 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl From<NetworkFailure> for CloseReason {
+    fn from(failure: NetworkFailure) -> Self {
+        Self::Network(failure)
+    }
+}
+
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -123,8 +129,13 @@ impl CloseReason {
 #[non_exhaustive]
 pub enum Violation {
     /// The peer's first frame is of another network.
-    #[error("wrong network: {0}")]
-    NetworkMismatch(FrameError),
+    #[error("of another network: magic {} where {} was expected", hex(*received), hex(*expected))]
+    NetworkMismatch {
+        /// Our magic, wire order.
+        expected: [u8; 4],
+        /// The peer's, wire order.
+        received: [u8; 4],
+    },
     /// The user agent names another chain.
     #[error("user agent {user_agent:?} is of another chain")]
     OtherChain {

@@ -34,7 +34,7 @@ pub enum FrameError {
     },
 }
 
-fn hex(bytes: [u8; 4]) -> impl std::fmt::Display {
+pub(crate) fn hex(bytes: [u8; 4]) -> impl std::fmt::Display {
     let [a, b, c, d] = bytes;
     format!("{a:02x}{b:02x}{c:02x}{d:02x}")
 }

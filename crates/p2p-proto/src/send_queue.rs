@@ -179,12 +179,13 @@ impl SendQueue {
 
     /// Gives up what has not left in part, control frames apart.
     pub(crate) fn clear_data(&mut self) {
-        if let Some(stream) = &self.stream {
-            if stream.begun && !stream.ended {
-                // The rest of the frame will never come, so nothing may follow it.
-                self.clear();
-                return;
-            }
+        if let Some(stream) = &self.stream
+            && stream.begun
+            && !stream.ended
+        {
+            // The rest of the frame will never come, so nothing may follow it.
+            self.clear();
+            return;
         }
         let rest_of_frame = match self.mid_frame && self.stream.is_none() {
             true => self.data.pop_front(),

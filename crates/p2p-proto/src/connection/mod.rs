@@ -1,34 +1,26 @@
 //! One connection: bytes in, messages out, and the other way round.
 
+mod incoming;
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::chain::Refusal;
-use crate::close::{CloseReason, SendError, Violation};
+use crate::close::{CloseReason, SendError};
 use crate::command::Command;
 use crate::config::{Capacity, Config, PROTOCOL_VERSION, Params, Side};
-use crate::decoder::{Body, Decoded, Dropped, FrameDecoder, FrameError, HANDSHAKE_PAYLOAD, Trust};
-use crate::error::DecodeError;
-use crate::event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
+use crate::decoder::{FrameDecoder, Trust};
+use crate::event::{Event, Ready};
 use crate::frame::{EncodedMessage, FrameHeader, Limits};
 use crate::handshake::Handshake;
-use crate::message::{
-    MIN_ANNOUNCED_PAYLOAD, Message, NetworkAddress, Protoconf, Reject, RejectCode, Services,
-    Version, VersionFields,
-};
-use crate::offence::{Budget, Offence};
+use crate::message::{MIN_ANNOUNCED_PAYLOAD, Message, Protoconf, Reject, Version};
+use crate::offence::Budget;
 use crate::ping::Pinger;
 use crate::send_queue::SendQueue;
 
-/// Peers from this version on are sent our `protoconf`.
-const PROTOCONF_VERSION: i32 = 70015;
-/// Peers from this version on know `sendheaders`.
-const SENDHEADERS_VERSION: i32 = 70012;
-/// Peers from this version on take extended frames.
-const EXTENDED_VERSION: i32 = 70016;
 /// How long a closing connection may take to get its last bytes to the socket.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Control frames that may wait before reading stops: two thousand pongs. A peer that asks more
@@ -252,11 +244,11 @@ impl Connection {
         self.out.written(n);
         self.stats.bytes_sent = self.out.written_total();
         self.timers.write = self.out.in_flight().then(|| now + self.config.ping_timeout);
-        if let PingOut::Taken(end) = self.ping_out {
-            if self.out.written_total() >= end {
-                self.ping_out = PingOut::None;
-                self.pinger.handed_over(now);
-            }
+        if let PingOut::Taken(end) = self.ping_out
+            && self.out.written_total() >= end
+        {
+            self.ping_out = PingOut::None;
+            self.pinger.handed_over(now);
         }
     }
 
@@ -615,15 +607,6 @@ impl Connection {
         }
     }
 
-    fn control(&mut self, message: &Message) {
-        self.out.push_control(message);
-        self.stats.messages_sent += 1;
-    }
-
-    fn reject(&mut self, command: Command, code: RejectCode, reason: &'static str) {
-        self.control(&Message::Reject(Reject::new(command, code, reason)));
-    }
-
     fn push_event(&mut self, event: Event, bytes: usize) {
         self.event_bytes += bytes;
         self.events.push_back((event, bytes));
@@ -633,334 +616,6 @@ impl Connection {
         let (event, bytes) = self.events.pop_front()?;
         self.event_bytes -= bytes;
         Some(event)
-    }
-
-    // incoming frames
-
-    fn framing_failed(&mut self, error: FrameError) {
-        let handshaking = matches!(self.phase, Phase::Handshaking);
-        let reason = match error {
-            FrameError::BadMagic { .. } if self.first_frame => {
-                CloseReason::Violation(Violation::NetworkMismatch(error))
-            }
-            FrameError::Oversize { .. } if handshaking => {
-                CloseReason::Violation(Violation::Oversize(error))
-            }
-            FrameError::BadMagic { .. } | FrameError::Oversize { .. } => {
-                CloseReason::FramingLost(error)
-            }
-        };
-        self.close(self.now, reason);
-    }
-
-    fn decoded(&mut self, decoded: Decoded<'_>) {
-        match decoded {
-            Decoded::Frame { command, body } => {
-                self.stats.messages_received += 1;
-                match self.phase {
-                    Phase::Handshaking => self.handshake_frame(command, body),
-                    Phase::AwaitingAdmission(_)
-                    | Phase::Connected
-                    | Phase::Closing(_)
-                    | Phase::Closed => self.frame(command, body),
-                }
-            }
-            Decoded::Dropped {
-                command,
-                length,
-                why,
-            } => self.dropped(command, length, why),
-            Decoded::Begin { command, length } => {
-                self.stats.messages_received += 1;
-                self.push_event(Event::Payload(PayloadEvent::Begin { command, length }), 0);
-            }
-            Decoded::Chunk(chunk) => {
-                let bytes = chunk.len();
-                self.push_event(Event::Payload(PayloadEvent::Chunk(chunk)), bytes);
-            }
-            Decoded::End { checksum_ok } => {
-                self.push_event(Event::Payload(PayloadEvent::End { checksum_ok }), 0);
-            }
-        }
-    }
-
-    fn handshake_frame(&mut self, command: Command, body: Body<'_>) {
-        match command {
-            Command::VERSION => match body.decode(command) {
-                Ok(Message::Version(version)) => self.version(version),
-                Ok(_) => {}
-                Err(error) => {
-                    self.reject(command, RejectCode::MALFORMED, "error parsing message");
-                    self.violation(Violation::MalformedVersion(error));
-                }
-            },
-            Command::VERACK => match self.handshake.verack_received() {
-                Ok(()) => self.complete_handshake(),
-                Err(repeated) => self.offend(Offence::Repeated(repeated.0)),
-            },
-            Command::PROTOCONF => match body.decode(command) {
-                Ok(Message::Protoconf(protoconf)) => {
-                    self.protoconf(&protoconf);
-                }
-                Ok(_) => {}
-                Err(error) => self.malformed(command, 0, error),
-            },
-            // A peer may say why it will not have us.
-            Command::REJECT => {
-                if let Ok(Message::Reject(reject)) = body.decode(command) {
-                    self.peer.reject = Some(reject);
-                }
-            }
-            // A node may send these before verack; they are answered by miners only.
-            Command::AUTHCH | Command::AUTHRESP => {}
-            _ => {
-                self.stats.discarded += 1;
-                self.offend(Offence::Early(command));
-            }
-        }
-    }
-
-    fn version(&mut self, version: Box<Version>) {
-        let answer = match self.handshake.version_received() {
-            Ok(answer) => answer,
-            Err(repeated) => return self.repeated_version(repeated.0),
-        };
-        let least = self.config.min_protocol_version;
-        if version.version < least {
-            self.reject(
-                Command::VERSION,
-                RejectCode::OBSOLETE,
-                "Version must be 31800 or greater",
-            );
-            let version = version.version;
-            return self.close(self.now, CloseReason::ObsoleteVersion { version, least });
-        }
-        if let Err(refusal) = self.config.policy.check(&version) {
-            let user_agent = version.user_agent;
-            return match refusal {
-                Refusal::OtherChain => self.violation(Violation::OtherChain { user_agent }),
-                Refusal::BannedUserAgent => {
-                    self.violation(Violation::BannedUserAgent { user_agent });
-                }
-                Refusal::Unwanted { why } => self.close(self.now, CloseReason::Unwanted { why }),
-            };
-        }
-        let peer_version = version.version;
-        self.peer.version = Some(version);
-        if answer.send_version {
-            self.send_version();
-        }
-        self.control(&Message::Verack);
-        if peer_version >= PROTOCONF_VERSION {
-            self.send_protoconf();
-        }
-        self.complete_handshake();
-    }
-
-    fn complete_handshake(&mut self) {
-        let (true, Some(version)) = (self.handshake.is_complete(), &self.peer.version) else {
-            return;
-        };
-        let version = Version::clone(version);
-        self.timers.handshake = None;
-        self.decoder.set_trust(Trust::Peer);
-        if self.params.capacity == Capacity::Full {
-            self.reject(Command::VERSION, RejectCode::TOO_BUSY, "connection limit");
-            return self.close(self.now, CloseReason::OverCapacity);
-        }
-        if version.version >= SENDHEADERS_VERSION {
-            self.control(&Message::SendHeaders);
-        }
-        self.phase = Phase::AwaitingAdmission(Some(Box::new(Ready {
-            version,
-            our_nonce: self.params.nonce,
-            negotiated_version: self.negotiated_version(),
-        })));
-    }
-
-    fn frame(&mut self, command: Command, body: Body<'_>) {
-        if command == Command::VERSION {
-            return self.repeated_version(command);
-        }
-        if command == Command::VERACK {
-            self.stats.discarded += 1;
-            return self.offend(Offence::Repeated(command));
-        }
-        let length = body.as_bytes().len();
-        let message = match body.decode(command) {
-            Ok(message) => message,
-            Err(error) => return self.malformed(command, length as u64, error),
-        };
-        match &message {
-            Message::Ping(nonce) => self.control(&Message::Pong(*nonce)),
-            Message::Pong(nonce) => {
-                if self.pinger.pong(self.now, *nonce).is_none() {
-                    self.stats.unknown_pongs += 1;
-                }
-            }
-            Message::SendHeaders => self.peer.send_headers = true,
-            Message::Protoconf(protoconf) => {
-                if !self.protoconf(protoconf) {
-                    return;
-                }
-            }
-            _ => {}
-        }
-        self.push_event(Event::Message(message), length);
-    }
-
-    /// Takes the peer's limits; false for a second time.
-    fn protoconf(&mut self, protoconf: &Protoconf) -> bool {
-        if self.peer.protoconf.is_some() {
-            self.stats.discarded += 1;
-            self.offend(Offence::Repeated(Command::PROTOCONF));
-            return false;
-        }
-        self.peer.protoconf = Some(protoconf.clone());
-        true
-    }
-
-    fn repeated_version(&mut self, command: Command) {
-        self.stats.discarded += 1;
-        self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
-        self.offend(Offence::Repeated(command));
-    }
-
-    fn malformed(&mut self, command: Command, length: u64, error: DecodeError) {
-        // A reject is never answered with one.
-        if command != Command::REJECT {
-            self.reject(command, RejectCode::MALFORMED, "error parsing message");
-        }
-        self.discard(Some(command), length, DiscardReason::Payload(error));
-        self.offend(Offence::Malformed { command, error });
-    }
-
-    fn dropped(&mut self, command: Option<Command>, length: u64, why: Dropped) {
-        let offence = match (why, command) {
-            (Dropped::TooLargeYet, Some(Command::VERSION)) => {
-                return self.violation(Violation::MalformedVersion(DecodeError::TooLarge {
-                    field: "version",
-                    value: length,
-                    max: HANDSHAKE_PAYLOAD,
-                }));
-            }
-            (Dropped::BadChecksum, Some(command)) => Some(Offence::BadChecksum(command)),
-            (Dropped::TooLargeYet, Some(command)) => Some(Offence::TooLargeYet { command, length }),
-            (Dropped::BadCommand(bad), _) => Some(Offence::BadCommand(bad)),
-            (Dropped::BadChecksum | Dropped::TooLargeYet, None) => None,
-        };
-        self.discard(command, length, DiscardReason::Frame(why));
-        if let Some(offence) = offence {
-            self.offend(offence);
-        }
-    }
-
-    fn discard(&mut self, command: Option<Command>, length: u64, why: DiscardReason) {
-        self.stats.discarded += 1;
-        if matches!(self.phase, Phase::Handshaking) {
-            return;
-        }
-        let discarded = Discarded {
-            command,
-            length,
-            why,
-        };
-        self.push_event(Event::Discarded(discarded), 0);
-    }
-
-    fn offend(&mut self, offence: Offence) {
-        if !self.budget.charge(self.now, &offence) {
-            self.close(self.now, CloseReason::Misbehavior(offence));
-        }
-    }
-
-    fn violation(&mut self, violation: Violation) {
-        self.close(self.now, CloseReason::Violation(violation));
-    }
-
-    // outgoing frames
-
-    fn send_version(&mut self) {
-        let config = &self.config;
-        let side = match self.handshake.has_version() {
-            true => Services::NONE,
-            // What a dialler may assume of whom it dials.
-            false => Services::NETWORK,
-        };
-        let version = Version {
-            version: PROTOCOL_VERSION,
-            services: config.services,
-            timestamp: i64::try_from(self.params.clock.unix(self.now).as_secs())
-                .unwrap_or(i64::MAX),
-            addr_recv: NetworkAddress::new(side, self.params.remote),
-            addr_from: NetworkAddress {
-                services: config.services,
-                port: config.listen_port,
-                ..NetworkAddress::UNSPECIFIED
-            },
-            nonce: self.params.nonce,
-            user_agent: config.user_agent.clone(),
-            start_height: config.start_height,
-            relay: config.relay,
-            association_id: Bytes::new(),
-            fields: VersionFields::AssociationId,
-        };
-        self.control(&Message::Version(Box::new(version)));
-    }
-
-    fn send_protoconf(&mut self) {
-        let limit = effective(&self.config.limits).message;
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        // Not below the minimum, and a short list: there is nothing to refuse.
-        if let Ok(protoconf) = Protoconf::new(limit, "Default") {
-            self.control(&Message::Protoconf(protoconf));
-        }
-    }
-
-    fn check_open(&self) -> Result<(), SendError> {
-        match self.phase {
-            Phase::Handshaking | Phase::AwaitingAdmission(_) => Err(SendError::NotReady),
-            Phase::Closing(_) | Phase::Closed => Err(SendError::Closed),
-            Phase::Connected => Ok(()),
-        }
-    }
-
-    fn check_send(&self, command: Command, length: u64) -> Result<(), SendError> {
-        self.check_open()?;
-        if let Command::VERSION | Command::VERACK | Command::PROTOCONF = command {
-            return Err(SendError::Handshake);
-        }
-        self.check_peer_limit(command, length)?;
-        self.check_room(length)
-    }
-
-    fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
-        let announced = self
-            .peer
-            .protoconf
-            .as_ref()
-            .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload);
-        let mut limit = Limits {
-            message: announced.into(),
-            ..Limits::DEFAULT
-        }
-        .of(command);
-        if self.negotiated_version() < EXTENDED_VERSION {
-            limit = limit.min(u32::MAX.into());
-        }
-        if length > limit {
-            return Err(SendError::TooLarge { length, limit });
-        }
-        Ok(())
-    }
-
-    /// An empty queue takes one message of any size, or large ones could never leave.
-    fn check_room(&self, length: u64) -> Result<(), SendError> {
-        let unwritten = self.out.unwritten();
-        if unwritten > 0 && unwritten + length > self.config.send_queue_bytes as u64 {
-            return Err(SendError::Full);
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,106 @@
+//! How a connection fails, and what follows from it.
+
+use std::io;
+
+use p2p_proto::{CloseReason, NetworkFailure};
+use thiserror::Error;
+
+/// Why a connection to a peer could not be made or kept.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The transport was never there.
+    #[error("{0}")]
+    Dial(DialFailure),
+    /// The connection ended.
+    #[error("{0}")]
+    Closed(CloseReason),
+}
+
+/// Why a dial failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialFailure {
+    /// Nothing listens there.
+    #[error("connection refused")]
+    Refused,
+    /// Nobody answered in time.
+    #[error("connect timed out")]
+    TimedOut,
+    /// The peer reset the connection while it was made.
+    #[error("connection reset while connecting")]
+    Reset,
+    /// Anything else: no route, no permission, no file descriptor.
+    #[error("cannot connect: {0}")]
+    Other(io::ErrorKind),
+}
+
+impl From<io::ErrorKind> for DialFailure {
+    fn from(kind: io::ErrorKind) -> Self {
+        if kind == io::ErrorKind::ConnectionRefused {
+            Self::Refused
+        } else if kind == io::ErrorKind::TimedOut {
+            Self::TimedOut
+        } else if kind == io::ErrorKind::ConnectionReset {
+            Self::Reset
+        } else {
+            Self::Other(kind)
+        }
+    }
+}
+
+impl ConnectionError {
+    /// Whether the same peer may be tried again soon, with backoff.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dial(failure) => !matches!(failure, DialFailure::Other(_)),
+            Self::Closed(reason) => matches!(
+                reason,
+                CloseReason::Network(NetworkFailure::Reset | NetworkFailure::TimedOut)
+            ),
+        }
+    }
+
+    /// Whether the peer's IP is to be banned.
+    pub fn is_ban_worthy(&self) -> bool {
+        matches!(self, Self::Closed(CloseReason::Violation(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2p_proto::Violation;
+
+    #[test]
+    fn what_is_retried_and_what_is_banned() {
+        let violation = Violation::OtherChain {
+            user_agent: p2p_proto::UserAgent::default(),
+        };
+        let closed = ConnectionError::Closed;
+        for (error, retryable, ban_worthy) in [
+            (ConnectionError::Dial(DialFailure::Refused), true, false),
+            (ConnectionError::Dial(DialFailure::TimedOut), true, false),
+            (ConnectionError::Dial(DialFailure::Reset), true, false),
+            (
+                ConnectionError::Dial(io::ErrorKind::HostUnreachable.into()),
+                false,
+                false,
+            ),
+            (closed(NetworkFailure::Reset.into()), true, false),
+            (closed(CloseReason::HandshakeTimeout), false, false),
+            (
+                closed(CloseReason::ObsoleteVersion {
+                    version: 1,
+                    least: 31800,
+                }),
+                false,
+                false,
+            ),
+            (closed(CloseReason::Violation(violation)), false, true),
+        ] {
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            assert_eq!(error.is_ban_worthy(), ban_worthy, "{error}");
+        }
+    }
+}

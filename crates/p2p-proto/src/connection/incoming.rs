@@ -1,0 +1,250 @@
+//! What comes in: frames turned into answers, facts about the peer, and events.
+
+use super::{Capacity, Connection, Phase};
+use crate::chain::Refusal;
+use crate::close::{CloseReason, Violation};
+use crate::command::Command;
+use crate::decoder::{Body, Decoded, Dropped, FrameError, HANDSHAKE_PAYLOAD, Trust};
+use crate::error::DecodeError;
+use crate::event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
+use crate::message::{Message, RejectCode, Version};
+use crate::offence::Offence;
+
+/// Peers from this version on are sent our `protoconf`.
+const PROTOCONF_VERSION: i32 = 70015;
+/// Peers from this version on know `sendheaders`.
+const SENDHEADERS_VERSION: i32 = 70012;
+
+impl Connection {
+    pub(super) fn framing_failed(&mut self, error: FrameError) {
+        let handshaking = matches!(self.phase, Phase::Handshaking);
+        let reason = match error {
+            FrameError::BadMagic { expected, received } if self.first_frame => {
+                CloseReason::Violation(Violation::NetworkMismatch { expected, received })
+            }
+            FrameError::Oversize { .. } if handshaking => {
+                CloseReason::Violation(Violation::Oversize(error))
+            }
+            FrameError::BadMagic { .. } | FrameError::Oversize { .. } => {
+                CloseReason::FramingLost(error)
+            }
+        };
+        self.close(self.now, reason);
+    }
+
+    pub(super) fn decoded(&mut self, decoded: Decoded<'_>) {
+        match decoded {
+            Decoded::Frame { command, body } => {
+                self.stats.messages_received += 1;
+                match self.phase {
+                    Phase::Handshaking => self.handshake_frame(command, body),
+                    Phase::AwaitingAdmission(_)
+                    | Phase::Connected
+                    | Phase::Closing(_)
+                    | Phase::Closed => self.frame(command, body),
+                }
+            }
+            Decoded::Dropped {
+                command,
+                length,
+                why,
+            } => self.dropped(command, length, why),
+            Decoded::Begin { command, length } => {
+                self.stats.messages_received += 1;
+                self.push_event(Event::Payload(PayloadEvent::Begin { command, length }), 0);
+            }
+            Decoded::Chunk(chunk) => {
+                let bytes = chunk.len();
+                self.push_event(Event::Payload(PayloadEvent::Chunk(chunk)), bytes);
+            }
+            Decoded::End { checksum_ok } => {
+                self.push_event(Event::Payload(PayloadEvent::End { checksum_ok }), 0);
+            }
+        }
+    }
+
+    fn handshake_frame(&mut self, command: Command, body: Body<'_>) {
+        match command {
+            Command::VERSION => match body.decode(command) {
+                Ok(Message::Version(version)) => self.version(version),
+                Ok(_) => {}
+                Err(error) => {
+                    self.reject(command, RejectCode::MALFORMED, "error parsing message");
+                    self.violation(Violation::MalformedVersion(error));
+                }
+            },
+            Command::VERACK => match self.handshake.verack_received() {
+                Ok(()) => self.complete_handshake(),
+                Err(repeated) => self.offend(Offence::Repeated(repeated.0)),
+            },
+            Command::PROTOCONF if self.peer.protoconf.is_some() => {
+                self.stats.discarded += 1;
+                self.offend(Offence::Repeated(command));
+            }
+            Command::PROTOCONF => match body.decode(command) {
+                Ok(Message::Protoconf(protoconf)) => self.peer.protoconf = Some(protoconf),
+                Ok(_) => {}
+                Err(error) => self.malformed(command, 0, error),
+            },
+            // A peer may say why it will not have us.
+            Command::REJECT => {
+                if let Ok(Message::Reject(reject)) = body.decode(command) {
+                    self.peer.reject = Some(reject);
+                }
+            }
+            // A node may send these before verack; they are answered by miners only.
+            Command::AUTHCH | Command::AUTHRESP => {}
+            _ => {
+                self.stats.discarded += 1;
+                self.offend(Offence::Early(command));
+            }
+        }
+    }
+
+    fn version(&mut self, version: Box<Version>) {
+        let answer = match self.handshake.version_received() {
+            Ok(answer) => answer,
+            Err(repeated) => return self.repeated_version(repeated.0),
+        };
+        let least = self.config.min_protocol_version;
+        if version.version < least {
+            self.reject(
+                Command::VERSION,
+                RejectCode::OBSOLETE,
+                "Version must be 31800 or greater",
+            );
+            let version = version.version;
+            return self.close(self.now, CloseReason::ObsoleteVersion { version, least });
+        }
+        if let Err(refusal) = self.config.policy.check(&version) {
+            let user_agent = version.user_agent;
+            return match refusal {
+                Refusal::OtherChain => self.violation(Violation::OtherChain { user_agent }),
+                Refusal::BannedUserAgent => {
+                    self.violation(Violation::BannedUserAgent { user_agent });
+                }
+                Refusal::Unwanted { why } => self.close(self.now, CloseReason::Unwanted { why }),
+            };
+        }
+        let peer_version = version.version;
+        self.peer.version = Some(version);
+        if answer.send_version {
+            self.send_version();
+        }
+        self.control(&Message::Verack);
+        if peer_version >= PROTOCONF_VERSION {
+            self.send_protoconf();
+        }
+        self.complete_handshake();
+    }
+
+    fn complete_handshake(&mut self) {
+        let (true, Some(version)) = (self.handshake.is_complete(), &self.peer.version) else {
+            return;
+        };
+        let version = Version::clone(version);
+        self.timers.handshake = None;
+        self.decoder.set_trust(Trust::Peer);
+        if self.params.capacity == Capacity::Full {
+            self.reject(Command::VERSION, RejectCode::TOO_BUSY, "connection limit");
+            return self.close(self.now, CloseReason::OverCapacity);
+        }
+        if version.version >= SENDHEADERS_VERSION {
+            self.control(&Message::SendHeaders);
+        }
+        self.phase = Phase::AwaitingAdmission(Some(Box::new(Ready {
+            version,
+            our_nonce: self.params.nonce,
+            negotiated_version: self.negotiated_version(),
+        })));
+    }
+
+    fn frame(&mut self, command: Command, body: Body<'_>) {
+        if command == Command::VERSION {
+            return self.repeated_version(command);
+        }
+        if command == Command::VERACK {
+            self.stats.discarded += 1;
+            return self.offend(Offence::Repeated(command));
+        }
+        let length = body.as_bytes().len();
+        let message = match body.decode(command) {
+            Ok(message) => message,
+            Err(error) => return self.malformed(command, length as u64, error),
+        };
+        match &message {
+            Message::Ping(nonce) => self.control(&Message::Pong(*nonce)),
+            Message::Pong(nonce) => {
+                let known = self.pinger.pong(self.now, *nonce).is_some();
+                self.stats.unknown_pongs += u64::from(!known);
+            }
+            Message::SendHeaders => self.peer.send_headers = true,
+            Message::Protoconf(_) if self.peer.protoconf.is_some() => {
+                self.stats.discarded += 1;
+                return self.offend(Offence::Repeated(command));
+            }
+            Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),
+            #[allow(clippy::wildcard_enum_match_arm, reason = "the application's")]
+            _ => {}
+        }
+        self.push_event(Event::Message(message), length);
+    }
+
+    fn repeated_version(&mut self, command: Command) {
+        self.stats.discarded += 1;
+        self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
+        self.offend(Offence::Repeated(command));
+    }
+
+    fn malformed(&mut self, command: Command, length: u64, error: DecodeError) {
+        // A reject is never answered with one.
+        if command != Command::REJECT {
+            self.reject(command, RejectCode::MALFORMED, "error parsing message");
+        }
+        self.discard(Some(command), length, DiscardReason::Payload(error));
+        self.offend(Offence::Malformed { command, error });
+    }
+
+    fn dropped(&mut self, command: Option<Command>, length: u64, why: Dropped) {
+        let offence = match (why, command) {
+            (Dropped::TooLargeYet, Some(Command::VERSION)) => {
+                return self.violation(Violation::MalformedVersion(DecodeError::TooLarge {
+                    field: "version",
+                    value: length,
+                    max: HANDSHAKE_PAYLOAD,
+                }));
+            }
+            (Dropped::BadChecksum, Some(command)) => Some(Offence::BadChecksum(command)),
+            (Dropped::TooLargeYet, Some(command)) => Some(Offence::TooLargeYet { command, length }),
+            (Dropped::BadCommand(bad), _) => Some(Offence::BadCommand(bad)),
+            (Dropped::BadChecksum | Dropped::TooLargeYet, None) => None,
+        };
+        self.discard(command, length, DiscardReason::Frame(why));
+        if let Some(offence) = offence {
+            self.offend(offence);
+        }
+    }
+
+    fn discard(&mut self, command: Option<Command>, length: u64, why: DiscardReason) {
+        self.stats.discarded += 1;
+        if matches!(self.phase, Phase::Handshaking) {
+            return;
+        }
+        let discarded = Discarded {
+            command,
+            length,
+            why,
+        };
+        self.push_event(Event::Discarded(discarded), 0);
+    }
+
+    fn offend(&mut self, offence: Offence) {
+        if !self.budget.charge(self.now, &offence) {
+            self.close(self.now, CloseReason::Misbehavior(offence));
+        }
+    }
+
+    fn violation(&mut self, violation: Violation) {
+        self.close(self.now, CloseReason::Violation(violation));
+    }
+}

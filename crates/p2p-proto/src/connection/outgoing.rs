@@ -1,0 +1,110 @@
+//! What goes out: the messages of the handshake, and the limits on those of the application.
+
+use bytes::Bytes;
+
+use super::{Connection, Phase, effective};
+use crate::close::SendError;
+use crate::command::Command;
+use crate::config::PROTOCOL_VERSION;
+use crate::frame::Limits;
+use crate::message::{
+    MIN_ANNOUNCED_PAYLOAD, Message, NetworkAddress, Protoconf, Reject, RejectCode, Services,
+    Version, VersionFields,
+};
+
+/// Peers from this version on take extended frames.
+const EXTENDED_VERSION: i32 = 70016;
+
+impl Connection {
+    pub(super) fn control(&mut self, message: &Message) {
+        self.out.push_control(message);
+        self.stats.messages_sent += 1;
+    }
+
+    pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: &'static str) {
+        self.control(&Message::Reject(Reject::new(command, code, reason)));
+    }
+
+    pub(super) fn send_version(&mut self) {
+        let config = &self.config;
+        let side = match self.handshake.has_version() {
+            true => Services::NONE,
+            // What a dialler may assume of whom it dials.
+            false => Services::NETWORK,
+        };
+        let version = Version {
+            version: PROTOCOL_VERSION,
+            services: config.services,
+            timestamp: i64::try_from(self.params.clock.unix(self.now).as_secs())
+                .unwrap_or(i64::MAX),
+            addr_recv: NetworkAddress::new(side, self.params.remote),
+            addr_from: NetworkAddress {
+                services: config.services,
+                port: config.listen_port,
+                ..NetworkAddress::UNSPECIFIED
+            },
+            nonce: self.params.nonce,
+            user_agent: config.user_agent.clone(),
+            start_height: config.start_height,
+            relay: config.relay,
+            association_id: Bytes::new(),
+            fields: VersionFields::AssociationId,
+        };
+        self.control(&Message::Version(Box::new(version)));
+    }
+
+    pub(super) fn send_protoconf(&mut self) {
+        let limit = effective(&self.config.limits).message;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        // Not below the minimum, and a short list: there is nothing to refuse.
+        if let Ok(protoconf) = Protoconf::new(limit, "Default") {
+            self.control(&Message::Protoconf(protoconf));
+        }
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), SendError> {
+        match self.phase {
+            Phase::Handshaking | Phase::AwaitingAdmission(_) => Err(SendError::NotReady),
+            Phase::Closing(_) | Phase::Closed => Err(SendError::Closed),
+            Phase::Connected => Ok(()),
+        }
+    }
+
+    pub(super) fn check_send(&self, command: Command, length: u64) -> Result<(), SendError> {
+        self.check_open()?;
+        if let Command::VERSION | Command::VERACK | Command::PROTOCONF = command {
+            return Err(SendError::Handshake);
+        }
+        self.check_peer_limit(command, length)?;
+        self.check_room(length)
+    }
+
+    pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
+        let announced = self
+            .peer
+            .protoconf
+            .as_ref()
+            .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload);
+        let mut limit = Limits {
+            message: announced.into(),
+            ..Limits::DEFAULT
+        }
+        .of(command);
+        if self.negotiated_version() < EXTENDED_VERSION {
+            limit = limit.min(u32::MAX.into());
+        }
+        if length > limit {
+            return Err(SendError::TooLarge { length, limit });
+        }
+        Ok(())
+    }
+
+    /// An empty queue takes one message of any size, or large ones could never leave.
+    pub(super) fn check_room(&self, length: u64) -> Result<(), SendError> {
+        let unwritten = self.out.unwritten();
+        if unwritten > 0 && unwritten + length > self.config.send_queue_bytes as u64 {
+            return Err(SendError::Full);
+        }
+        Ok(())
+    }
+}
