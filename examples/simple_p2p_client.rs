@@ -11,11 +11,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use examples::chain::Chain;
 use examples::embedded::Embedded;
 use examples::options::{Options, Plan, Source};
 use examples::report::Reporter;
 use p2p_proto::{BlockLocator, Hash256, Message, PROTOCOL_VERSION};
+use p2p_sim::chain::Chain;
 use p2p_tokio::{ControlEvent, Node, NodeEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
@@ -135,7 +135,7 @@ async fn run(plan: Plan, reporter: Reporter) -> Result<(), Box<dyn std::error::E
 /// A request for headers from the start of the chain: of regtest if the peer is on it, else
 /// from wherever the peer thinks best.
 fn all_headers() -> Message {
-    let genesis = Chain::regtest().tip().hash();
+    let genesis = Chain::genesis().hash();
     Message::GetHeaders(BlockLocator::new(
         PROTOCOL_VERSION as u32,
         [genesis],

@@ -4,19 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use p2p_proto::{
-    Addr, Inventory, InventoryItem, InventoryKind, Message, Network, NetworkAddress, Services,
-    TimedAddress, UserAgent,
-};
+use p2p_proto::{Inventory, InventoryItem, InventoryKind, Message, Network, Services, UserAgent};
+use p2p_sim::chain::{Chain, loopback_addresses};
 use p2p_tokio::{BitcoinMessageEvent, Config, ControlEvent, Node, NodeEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::chain::Chain;
-
 /// Blocks of the chain at the start.
 const BLOCKS: usize = 110;
+/// Addresses that it tells of.
+const ADDRESSES: u8 = 10;
 /// Time between new blocks: some come by in ten seconds.
 const BLOCK_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -33,10 +31,7 @@ impl Embedded {
     /// # Errors
     /// When it cannot listen.
     pub async fn start() -> io::Result<Self> {
-        let mut chain = Chain::regtest();
-        for _ in 0..BLOCKS {
-            chain.mine();
-        }
+        let chain = Chain::new(BLOCKS);
         let mut config = Config::new(Network::Regtest);
         config.user_agent = UserAgent::from_static("/bsv-p2p-embedded:0.1.0/");
         config.services = Services::NETWORK;
@@ -104,29 +99,10 @@ impl Server {
     }
 
     async fn answer(&self, event: BitcoinMessageEvent) {
-        match event.message {
-            Message::GetAddr => self.send(event.peer_id, addresses()).await,
-            Message::GetHeaders(locator) => {
-                let headers = self.chain.headers_after(&locator);
-                self.send(event.peer_id, Message::Headers(headers)).await;
-            }
-            Message::GetData(wanted) => {
-                let mut missing = Vec::new();
-                for item in wanted.iter() {
-                    match self.chain.block(item.hash) {
-                        Some(block) if item.kind == InventoryKind::Block => {
-                            let block = Message::Block(block.clone());
-                            self.send(event.peer_id, block).await;
-                        }
-                        _ => missing.push(item),
-                    }
-                }
-                if !missing.is_empty() {
-                    let missing = Message::NotFound(Inventory::new(missing));
-                    self.send(event.peer_id, missing).await;
-                }
-            }
-            _ => {}
+        let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or(u32::MAX);
+        let addresses = loopback_addresses(ADDRESSES, Network::Regtest.default_port(), now);
+        for answer in self.chain.answers(&event.message, &addresses) {
+            self.send(event.peer_id, answer).await;
         }
     }
 
@@ -135,18 +111,4 @@ impl Server {
             tracing::debug!(%peer, %error, "embedded peer cannot answer");
         }
     }
-}
-
-/// Loopback addresses: whoever dials what it learns here stays on this machine.
-fn addresses() -> Message {
-    let time = u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or(u32::MAX);
-    let entries = (2..12).map(|last| TimedAddress {
-        time,
-        address: NetworkAddress::new(
-            Services::NETWORK,
-            ([127, 0, 0, last], Network::Regtest.default_port()).into(),
-        ),
-    });
-    // Ten, where a thousand may be.
-    Message::Addr(Addr::new(entries).unwrap_or_else(|_| unreachable!()))
 }

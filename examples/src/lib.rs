@@ -5,7 +5,6 @@
     reason = "these are programs"
 )]
 
-pub mod chain;
 pub mod embedded;
 pub mod json;
 pub mod options;

@@ -15,7 +15,7 @@ const EMBEDDED_DURATION: Duration = Duration::from_secs(10);
 /// Options of every example.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
-    /// mainnet, testnet, stn, regtest or custom:<magic>:<port>. Without --connect, peers come
+    /// mainnet, testnet, stn, regtest or custom:MAGIC:PORT. Without --connect, peers come
     /// from the network's DNS seeds
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<Network>,

@@ -1,1 +1,5 @@
-//! The tests that need more than one crate, and room for the simulator.
+//! What the tests of this workspace share.
+//!
+//! - [`chain`]: a regtest chain, mined on the spot, and the answers of a node that has it.
+
+pub mod chain;

@@ -9,7 +9,6 @@
 )]
 
 mod support {
-    pub(crate) mod chain;
     pub(crate) mod driver;
     pub(crate) mod foreign;
     pub(crate) mod responder;
@@ -25,7 +24,7 @@ use p2p_proto::{
 };
 use serde_json::Value;
 
-use support::chain::{self, Chain};
+use p2p_sim::chain::Chain;
 use support::driver::Driver;
 use support::foreign::{Dialler, ForeignClient, ForeignNode, Listener};
 use support::responder::{self, ADDRESSES, Served};
@@ -84,9 +83,9 @@ fn serves_all_that_a_node_has(listener: Listener) {
     assert_eq!(addr.len(), 20);
     assert!(addr.iter().all(|entry| entry.address.ip.is_loopback()));
 
-    let headers = headers_after(&mut driver, chain::genesis().hash());
+    let headers = headers_after(&mut driver, Chain::genesis().hash());
     assert_eq!(headers.len(), 110);
-    let mut prev = chain::genesis().hash();
+    let mut prev = Chain::genesis().hash();
     for header in headers.iter() {
         assert_eq!(header.prev, prev);
         prev = header.hash();
@@ -173,8 +172,8 @@ fn bitcore_sends_verack_before_version_and_is_ready_all_the_same() {
     assert_eq!(ready.version.version, 70012);
     node.wait_for("peer-open", |line| line["event"] == "peer-open");
 
-    let headers = headers_after(&mut driver, chain::genesis().hash());
-    assert_eq!(headers.iter().next(), Some(chain::genesis()));
+    let headers = headers_after(&mut driver, Chain::genesis().hash());
+    assert_eq!(headers.iter().next(), Some(Chain::genesis()));
 }
 
 /// Every Bitcoin SV node sends one, and old software that cannot bear it cannot be served.
@@ -199,7 +198,7 @@ fn python_bitcoinlib_listens_with_an_old_version() {
         _ => None,
     });
     assert_eq!(addr.len(), 1);
-    assert!(headers_after(&mut driver, chain::genesis().hash()).is_empty());
+    assert!(headers_after(&mut driver, Chain::genesis().hash()).is_empty());
 }
 
 #[test]
@@ -212,14 +211,11 @@ fn an_agent_of_another_chain_with_our_magic_is_refused() {
 #[test]
 fn another_magic_is_another_network() {
     let node = ForeignNode::start(Listener::Bcash, &["--magic", "fabfb5da"]);
-    let reason = dial(&node).wait_for_close();
-    assert!(
-        matches!(
-            reason,
-            CloseReason::Violation(Violation::NetworkMismatch(_))
-        ),
-        "{reason:?}"
-    );
+    let expected = CloseReason::Violation(Violation::NetworkMismatch {
+        expected: Network::Regtest.magic_bytes(),
+        received: [0xfa, 0xbf, 0xb5, 0xda],
+    });
+    assert_eq!(dial(&node).wait_for_close(), expected);
 }
 
 // ------------------------------------------------------------------ they dial, we listen
@@ -234,7 +230,7 @@ fn exercised_by(dialler: Dialler, options: &[&str]) -> (Value, Served) {
         ..config()
     };
     let agent = config.user_agent.to_string();
-    let served = responder::serve(listener, config, Chain::mine(12));
+    let served = responder::serve(listener, config, Chain::new(12));
     let (done, status) = ForeignClient::spawn(dialler, port, options).finish();
     assert!(status.success(), "{done}");
     assert_eq!(done["remote"]["agent"], agent);

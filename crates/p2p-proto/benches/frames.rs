@@ -21,12 +21,10 @@ fn decode(criterion: &mut Criterion) {
             bencher.iter_batched_ref(
                 || case.read_buffer(),
                 |buffer| {
-                    while let Some(decoded) = decoder.decode(buffer).unwrap() {
-                        let Decoded::Frame { command, body } = decoded else {
-                            panic!("{decoded:?}")
-                        };
+                    while let Ok(Some(Decoded::Frame { command, body })) = decoder.decode(buffer) {
                         std::hint::black_box(body.decode(command).unwrap());
                     }
+                    assert!(buffer.is_empty());
                 },
                 BatchSize::PerIteration,
             );

@@ -7,7 +7,7 @@ use crate::codec::Reader;
 use crate::command::{BadCommand, Command};
 use crate::error::DecodeError;
 use crate::frame::{COPY_UP_TO, FrameHeader, Limits};
-use crate::hash::{Sha256d, checksum};
+use crate::hash::Sha256d;
 use crate::message::Message;
 
 /// A header after which the rest of the stream means nothing: there is no resynchronisation.
@@ -238,55 +238,12 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError`], at every further call too: what follows a bad header means nothing.
-    #[inline]
     pub fn decode<'a>(
         &mut self,
         buffer: &'a mut BytesMut,
     ) -> Result<Option<Decoded<'a>>, FrameError> {
         if let State::Header = self.state {
-            let Some(start) = self.start(buffer).inspect_err(|&error| {
-                self.state = State::Lost(error);
-            })?
-            else {
-                return Ok(None);
-            };
-            match start {
-                Start::Whole(header) if buffer.len() as u64 >= header.length => {
-                    let length = header.length as usize;
-                    let found = header.checksum.map(|_| checksum(&buffer[..length]));
-                    return Ok(Some(whole(&header, found, buffer)));
-                }
-                Start::Whole(header) => {
-                    self.state = State::Gather {
-                        header,
-                        hasher: Sha256d::new(),
-                        hashed: 0,
-                    };
-                }
-                Start::Stream(header) => {
-                    self.state = State::Stream {
-                        expected: header.checksum,
-                        hasher: Sha256d::new(),
-                        left: header.length,
-                    };
-                    return Ok(Some(Decoded::Begin {
-                        command: header.command,
-                        length: header.length,
-                    }));
-                }
-                Start::Skip {
-                    command,
-                    length,
-                    why,
-                } => {
-                    self.state = State::Skip {
-                        command,
-                        length,
-                        left: length,
-                        why,
-                    };
-                }
-            }
+            return self.start(buffer);
         }
         self.go_on(buffer)
     }
@@ -304,9 +261,9 @@ impl FrameDecoder {
 
     // private
 
-    /// Reads a header, if it is there, and takes it out of the buffer.
+    /// Begins the next frame, if its header is there.
     #[inline]
-    fn start(&self, buffer: &mut BytesMut) -> Result<Option<Start>, FrameError> {
+    fn start<'a>(&mut self, buffer: &'a mut BytesMut) -> Result<Option<Decoded<'a>>, FrameError> {
         let mut reader = Reader::new(buffer);
         // The magic is judged as soon as it is there: a peer of another protocol may wait for
         // us to speak after fewer bytes than a header has.
@@ -314,7 +271,7 @@ impl FrameDecoder {
             return Ok(None);
         };
         if received != self.magic {
-            return Err(FrameError::BadMagic {
+            return self.lost(FrameError::BadMagic {
                 expected: self.magic,
                 received,
             });
@@ -344,37 +301,53 @@ impl FrameDecoder {
         let known = command.unwrap_or(NO_COMMAND);
         let limit = self.limits.of(known);
         if length > limit {
-            return Err(FrameError::Oversize {
+            return self.lost(FrameError::Oversize {
                 command: known,
                 length,
                 limit,
             });
         }
-        let skip = |why| {
-            Ok(Some(Start::Skip {
-                command: command.ok(),
-                length,
-                why,
-            }))
-        };
         let command = match command {
-            Ok(command) => command,
-            Err(bad) => return skip(Dropped::BadCommand(bad)),
+            Ok(command) if self.trust == Trust::Peer || length <= HANDSHAKE_PAYLOAD => command,
+            other => {
+                self.state = State::Skip {
+                    command: other.ok(),
+                    length,
+                    left: length,
+                    why: other.map_or_else(Dropped::BadCommand, |_| Dropped::TooLargeYet),
+                };
+                return self.go_on(buffer);
+            }
         };
-        if self.trust == Trust::Stranger && length > HANDSHAKE_PAYLOAD {
-            return skip(Dropped::TooLargeYet);
+        // A buffer has at most isize::MAX bytes.
+        if length > self.stream_above.min(isize::MAX as u64) {
+            self.state = State::Stream {
+                expected: checksum,
+                hasher: Sha256d::new(),
+                left: length,
+            };
+            return Ok(Some(Decoded::Begin { command, length }));
         }
         let header = FrameHeader {
             command,
             length,
             checksum,
         };
-        // A buffer has at most isize::MAX bytes.
-        Ok(Some(if length > self.stream_above.min(isize::MAX as u64) {
-            Start::Stream(header)
-        } else {
-            Start::Whole(header)
-        }))
+        if (buffer.len() as u64) < length {
+            self.state = State::Gather {
+                header,
+                hasher: Sha256d::new(),
+                hashed: 0,
+            };
+            return self.go_on(buffer);
+        }
+        let found = checksum.map(|_| crate::hash::checksum(&buffer[..length as usize]));
+        Ok(Some(whole(&header, found, buffer)))
+    }
+
+    fn lost<'a>(&mut self, error: FrameError) -> Result<Option<Decoded<'a>>, FrameError> {
+        self.state = State::Lost(error);
+        Err(error)
     }
 
     /// Goes on with the payload of a frame that has begun.
@@ -447,17 +420,6 @@ impl FrameDecoder {
             }
         }
     }
-}
-
-/// What a header asks for.
-enum Start {
-    Whole(FrameHeader),
-    Stream(FrameHeader),
-    Skip {
-        command: Option<Command>,
-        length: u64,
-        why: Dropped,
-    },
 }
 
 /// Stands in for bytes that are no command: limited and shown as one without a name.

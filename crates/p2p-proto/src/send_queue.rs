@@ -108,6 +108,11 @@ impl SendQueue {
         });
     }
 
+    /// The magic that every frame gets.
+    pub(crate) fn magic(&self) -> [u8; 4] {
+        self.network.magic_bytes()
+    }
+
     /// Whether a payload is being streamed, or has not left yet.
     pub(crate) fn is_streaming(&self) -> bool {
         self.stream.is_some()

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use p2p_proto::{CloseReason, Connection, Event, NetworkFailure, SendError};
-use tokio::io::Interest;
+use p2p_proto::{CloseReason, Connection, Event, Initiator, NetworkFailure, SendError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The first read of a connection, and the size it falls back to when idle: a few small
@@ -20,6 +20,8 @@ const MIN_READ: usize = 4 * 1024;
 const MAX_READ: usize = 256 * 1024;
 /// Buffers handed to the kernel in one write.
 const MAX_SLICES: usize = 16;
+/// How long a peer may take to hang up after we did.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection's owner may ask of its task.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub(crate) async fn drive(
         read_size: MIN_READ,
         output: VecDeque::new(),
     };
-    let sleep = tokio::time::sleep(std::time::Duration::ZERO);
+    let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
     let mut commands_open = true;
 
@@ -58,8 +60,11 @@ pub(crate) async fn drive(
             connection.receive(now, &mut socket.input);
             let mut idle = true;
             while let Some(event) = connection.poll_event() {
-                if let Event::Closed(_) = event {
-                    on_event(&mut connection, now, event);
+                if let Event::Closed(reason) = &event {
+                    if reason.initiator() == Initiator::Local {
+                        linger(socket.stream).await;
+                    }
+                    on_event(&mut connection, self::now(), event);
                     return;
                 }
                 on_event(&mut connection, now, event);
@@ -102,6 +107,19 @@ pub(crate) async fn drive(
             }
         }
     }
+}
+
+/// Says goodbye and waits until the peer has too, for a moment. A socket that is closed while it
+/// holds unread bytes is reset, and a reset can overtake our last message to the peer.
+async fn linger(mut stream: TcpStream) {
+    let goodbye = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whatever comes of it, the socket is closed now.
+    let _ = timeout(LINGER, goodbye).await;
 }
 
 /// The socket, and the bytes on their way through it.

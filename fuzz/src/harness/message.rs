@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use p2p_proto::{
-    Addr, Block, BlockHeader, BlockLocator, BlockTxn, CmpctBlock, Command, Decoded,
-    EncodedMessage, EnrichedHeaders, FrameDecoder, GetBlockTxn, Headers, Inventory, Limits,
-    MerkleBlock, MerkleProof, Message, Network, Tx, encode_frame,
+    Addr, Block, BlockHeader, BlockLocator, BlockTxn, CmpctBlock, Command, Decoded, EncodedMessage,
+    EnrichedHeaders, FrameDecoder, GetBlockTxn, Headers, Inventory, Limits, MerkleBlock,
+    MerkleProof, Message, Network, Tx, encode_frame,
 };
 
 use super::input::Input;
@@ -106,7 +106,10 @@ fn walk(message: &Message) {
         Message::Protoconf(protoconf) => {
             assert!(protoconf.fields() > 0);
             assert!(protoconf.max_payload() >= p2p_proto::MIN_ANNOUNCED_PAYLOAD);
-            assert_eq!(protoconf.stream_policies().is_some(), protoconf.fields() > 1);
+            assert_eq!(
+                protoconf.stream_policies().is_some(),
+                protoconf.fields() > 1
+            );
         }
         Message::CreateStream(stream) => {
             assert!(stream.association_id().len() <= p2p_proto::MAX_ASSOCIATION_ID);
@@ -194,7 +197,10 @@ fn walk_header(header: &BlockHeader) {
 pub(super) fn walk_tx(tx: &Tx) {
     let inputs: Vec<_> = tx.inputs().collect();
     let outputs: Vec<_> = tx.outputs().collect();
-    assert_eq!((inputs.len(), outputs.len()), (tx.input_count(), tx.output_count()));
+    assert_eq!(
+        (inputs.len(), outputs.len()),
+        (tx.input_count(), tx.output_count())
+    );
     let again = Tx::new(tx.version(), &inputs, &outputs, tx.lock_time());
     assert_eq!(again.as_ref(), Ok(tx));
     assert_eq!(Tx::parse(tx.as_bytes().clone()).as_ref(), Ok(tx));
@@ -213,7 +219,10 @@ fn walk_block(block: &Block) {
     let (Ok(txs), Ok(tree)) = (txs, tree) else {
         return;
     };
-    assert_eq!((txs.len() as u64, tree.len()), (block.tx_count(), block.tx_count()));
+    assert_eq!(
+        (txs.len() as u64, tree.len()),
+        (block.tx_count(), block.tx_count())
+    );
     txs.iter().for_each(walk_tx);
     let again = Block::new(*block.header(), &txs);
     assert!(block.as_bytes().starts_with(again.as_bytes()));
@@ -261,7 +270,10 @@ fn walk_compact(block: &CmpctBlock) {
     let ids: Vec<_> = block.short_ids().collect();
     let prefilled: Result<Vec<_>, _> = block.prefilled().collect();
     let keys = block.short_id_keys();
-    assert_eq!(keys, p2p_proto::ShortIdKeys::new(block.header(), block.nonce()));
+    assert_eq!(
+        keys,
+        p2p_proto::ShortIdKeys::new(block.header(), block.nonce())
+    );
     let Ok(prefilled) = prefilled else {
         return;
     };

@@ -141,7 +141,10 @@ fn compare(block: &Block, split: &Split, fixed_root: bool) {
         assert_eq!((tx.as_bytes(), tx.txid()), (raw, *txid));
     }
     let tree = block.merkle_tree();
-    assert_eq!(split.end.map(|_| ()), tree.as_ref().map(|_| ()).map_err(|error| *error));
+    assert_eq!(
+        split.end.map(|_| ()),
+        tree.as_ref().map(|_| ()).map_err(|error| *error)
+    );
     if let (Ok(summary), Ok(tree)) = (split.end, tree) {
         assert_eq!(summary.tx_count, block.tx_count());
         assert_eq!(summary.merkle_ok, tree.is_root(&block.header().merkle_root));

@@ -1,8 +1,8 @@
 //! What is read from text: settings, records, and what peers call themselves.
 
 use p2p_proto::{
-    ChainPolicy, Command, Hash256, MAX_USER_AGENT, NODE_BANS, Network, NetworkAddress,
-    PeerPolicy, StandardPolicy, UserAgent, Version, banned_by_nodes, escaped, other_chain,
+    ChainPolicy, Command, Hash256, MAX_USER_AGENT, NODE_BANS, Network, NetworkAddress, PeerPolicy,
+    StandardPolicy, UserAgent, Version, banned_by_nodes, escaped, other_chain,
 };
 
 use super::input::Input;
@@ -59,7 +59,10 @@ fn judge(agent: UserAgent, pattern: &str) {
             .is_ok()
     };
     assert!(accepts(ChainPolicy::Any, &[]));
-    assert_eq!(accepts(ChainPolicy::Default, &[]), other_chain(&agent).is_none());
+    assert_eq!(
+        accepts(ChainPolicy::Default, &[]),
+        other_chain(&agent).is_none()
+    );
     assert!(!accepts(ChainPolicy::Any, &["*"]));
     if accepts(ChainPolicy::Strict, &[pattern]) {
         assert!(accepts(ChainPolicy::Default, &[pattern]));

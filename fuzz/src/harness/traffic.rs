@@ -15,6 +15,12 @@ use super::message::choose_command;
 
 pub(super) const NETWORK: Network = Network::Regtest;
 
+/// A command that means nothing to a connection.
+pub(super) const APP: Command = match Command::new("app") {
+    Some(command) => command,
+    None => panic!("not a command name"),
+};
+
 /// When it all begins. Nothing depends on its value.
 #[expect(
     clippy::disallowed_methods,
@@ -41,7 +47,10 @@ pub(super) fn params(nonce: u64, now: Instant, capacity: Capacity) -> Params {
         remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 18444)),
         nonce,
         seed: [7; 32],
-        clock: Clock::new(now, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        clock: Clock::new(
+            now,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        ),
         capacity,
     }
 }
@@ -135,7 +144,7 @@ pub(super) fn app_message(input: &mut Input<'_>) -> Message {
             hash: Hash256::of(&[n]),
         }))),
         2 => Message::Unknown {
-            command: Command::new("app").unwrap(),
+            command: APP,
             payload: filler(input),
         },
         3 => {

@@ -42,6 +42,13 @@ fn main() {
         false => Effort::Once,
     };
     let cases = cases();
+    // As with criterion, an argument picks the messages whose name contains it.
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let wanted = || {
+        cases
+            .iter()
+            .filter(|case| only.as_ref().is_none_or(|only| case.name.contains(only)))
+    };
     let mut aims = Vec::new();
 
     println!("### Decode: bytes in a read buffer to a typed message\n");
@@ -55,7 +62,7 @@ fn main() {
         "decode / hash",
         "`bitcoin` / decode",
     ]);
-    for case in &cases {
+    for case in wanted() {
         let row = decode(case, effort);
         line(case, &row, 4, &[(0, 2), (3, 0)]);
         aims.push(aim("decode", case, &row, 0));
@@ -73,7 +80,7 @@ fn main() {
         "`encode_frame` / hash",
         "`bitcoin` / `send`",
     ]);
-    for case in &cases {
+    for case in wanted() {
         let row = encode(case, effort);
         line(case, &row, 4, &[(0, 2), (1, 2), (3, 0)]);
         aims.push(aim("encode", case, &row, 0));
@@ -178,12 +185,10 @@ fn decode(case: &Case, effort: Effort) -> Row {
 }
 
 fn decode_all(decoder: &mut FrameDecoder, buffer: &mut BytesMut, mut take: impl FnMut(Message)) {
-    while let Some(decoded) = decoder.decode(buffer).unwrap() {
-        let Decoded::Frame { command, body } = decoded else {
-            panic!("{decoded:?}")
-        };
+    while let Ok(Some(Decoded::Frame { command, body })) = decoder.decode(buffer) {
         take(body.decode(command).unwrap());
     }
+    assert!(buffer.is_empty());
 }
 
 /// Looks at everything that the `bitcoin` crate has in its tree by now.

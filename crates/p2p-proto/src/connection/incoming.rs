@@ -159,6 +159,10 @@ impl Connection {
         })));
     }
 
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other messages are the application's"
+    )]
     fn frame(&mut self, command: Command, body: Body<'_>) {
         if command == Command::VERSION {
             return self.repeated_version(command);
@@ -184,7 +188,6 @@ impl Connection {
                 return self.offend(Offence::Repeated(command));
             }
             Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),
-            #[allow(clippy::wildcard_enum_match_arm, reason = "the application's")]
             _ => {}
         }
         self.push_event(Event::Message(message), length);

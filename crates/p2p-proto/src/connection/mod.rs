@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use crate::close::{CloseReason, SendError};
 use crate::command::Command;
 use crate::config::{Capacity, Config, PROTOCOL_VERSION, Params, Side};
-use crate::decoder::{FrameDecoder, Trust};
+use crate::decoder::{FrameDecoder, HANDSHAKE_PAYLOAD, Trust};
 use crate::event::{Event, Ready};
 use crate::frame::{EncodedMessage, FrameHeader, Limits};
 use crate::handshake::Handshake;
@@ -181,7 +181,7 @@ impl Connection {
     /// A connection whose transport has just been established: the handshake's time starts now.
     pub fn new(config: Arc<Config>, side: Side, params: Params, now: Instant) -> Self {
         let mut decoder = FrameDecoder::new(config.network, effective(&config.limits))
-            .stream_above(config.stream_above);
+            .stream_above(stream_above(&config));
         decoder.set_trust(Trust::Stranger);
         let mut connection = Self {
             decoder,
@@ -243,7 +243,9 @@ impl Connection {
         self.at(now);
         self.out.written(n);
         self.stats.bytes_sent = self.out.written_total();
-        self.timers.write = self.out.in_flight().then(|| now + self.config.ping_timeout);
+        // Once it ends, the flush has a deadline of its own.
+        let waits = self.out.in_flight() && !self.is_closing();
+        self.timers.write = waits.then(|| now + self.config.ping_timeout);
         if let PingOut::Taken(end) = self.ping_out
             && self.out.written_total() >= end
         {
@@ -278,7 +280,8 @@ impl Connection {
     /// The manager's answer to [`Event::Ready`]: messages may flow, and the first ping goes out.
     pub fn admit(&mut self, now: Instant) {
         self.at(now);
-        if let Phase::AwaitingAdmission(_) = self.phase {
+        // Before the question was handed out there is nothing to answer.
+        if let Phase::AwaitingAdmission(None) = self.phase {
             self.phase = Phase::Connected;
             self.ping();
         }
@@ -288,7 +291,7 @@ impl Connection {
     pub fn configure(&mut self, now: Instant, config: Arc<Config>) {
         self.at(now);
         self.decoder.set_limits(effective(&config.limits));
-        self.decoder.set_stream_above(config.stream_above);
+        self.decoder.set_stream_above(stream_above(&config));
         self.pinger.reschedule(now, config.ping_interval);
         self.config = config;
     }
@@ -317,7 +320,7 @@ impl Connection {
         message: &EncodedMessage,
     ) -> Result<(), SendError> {
         self.at(now);
-        if message.magic != self.config.network.magic_bytes() {
+        if message.magic != self.out.magic() {
             return Err(SendError::OtherNetwork);
         }
         self.check_send(message.command(), message.header.length)?;
@@ -625,4 +628,9 @@ fn effective(limits: &Limits) -> Limits {
         message: limits.message.max(MIN_ANNOUNCED_PAYLOAD.into()),
         ..*limits
     }
+}
+
+/// The payload that comes out in pieces: never one that the connection itself has to read.
+fn stream_above(config: &Config) -> u64 {
+    config.stream_above.max(HANDSHAKE_PAYLOAD)
 }

@@ -170,7 +170,8 @@ impl Payload for Headers {
         let start = reader.position();
         let len = reader.count_up_to(MAX_HEADERS, MIN_ITEM_LEN, "headers")?;
         for _ in 0..len {
-            read_item(reader)?;
+            reader.take(BlockHeader::LEN, "block header")?;
+            reader.compact_size(TX_COUNT)?;
         }
         Ok(Self {
             raw: reader.since(start),
@@ -203,9 +204,11 @@ impl fmt::Debug for Headers {
 /// A header and the least transaction count.
 const MIN_ITEM_LEN: usize = BlockHeader::LEN + 1;
 
+const TX_COUNT: &str = "transaction count of a header";
+
 fn read_item(reader: &mut Reader<'_>) -> Result<BlockHeader, DecodeError> {
     let header = BlockHeader::read(reader)?;
-    reader.compact_size("transaction count of a header")?;
+    reader.compact_size(TX_COUNT)?;
     Ok(header)
 }
 
