@@ -1,5 +1,7 @@
 //! What a connection tells its driver.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::close::CloseReason;
@@ -37,7 +39,7 @@ pub struct Ready {
 }
 
 /// A payload in pieces: one `Begin`, `Chunk`s that add up to its length, one `End`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PayloadEvent {
     /// It begins.
@@ -55,6 +57,23 @@ pub enum PayloadEvent {
         /// content must prove itself. Nothing is to be believed before this is known.
         checksum_ok: Option<bool>,
     },
+}
+
+impl fmt::Debug for PayloadEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin { command, length } => f
+                .debug_struct("Begin")
+                .field("command", command)
+                .field("length", length)
+                .finish(),
+            Self::Chunk(bytes) => f.debug_tuple("Chunk").field(&bytes.len()).finish(),
+            Self::End { checksum_ok } => f
+                .debug_struct("End")
+                .field("checksum_ok", checksum_ok)
+                .finish(),
+        }
+    }
 }
 
 /// A frame that was dropped.

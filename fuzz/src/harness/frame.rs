@@ -202,9 +202,8 @@ fn by_the_book(setup: &Setup, wire: &[u8]) -> (Vec<Step>, usize) {
 }
 
 impl Setup {
-    /// A stranger's payloads are whole or skipped: none is worth a stream.
     fn streams(&self, length: u64) -> bool {
-        self.trust == Trust::Peer && length > self.stream_above.min(isize::MAX as u64)
+        length > self.stream_above.min(isize::MAX as u64)
     }
 }
 

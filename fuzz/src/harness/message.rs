@@ -10,7 +10,7 @@ use p2p_proto::{
 use super::input::Input;
 
 /// Longer than any honest message needs: what a peer sends must not flood a log.
-const LONGEST_DEBUG: usize = 4096;
+pub(super) const LONGEST_DEBUG: usize = 4096;
 
 /// A payload that decodes is encoded to one that decodes to the same.
 ///

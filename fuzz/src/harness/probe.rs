@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use p2p_proto::{
     Capacity, CloseReason, Command, Config, Connection, Decoded, EncodedMessage, Event,
-    FrameDecoder, Limits, Message, PayloadEvent, SendError, Side, Stats, checksum,
+    FrameDecoder, HANDSHAKE_PAYLOAD, Limits, Message, PayloadEvent, SendError, Side, Stats,
+    checksum,
 };
 
+use super::message::LONGEST_DEBUG;
 use super::traffic::{NETWORK, params};
 
 /// Control frames that may wait, twice over: some in the driver's hands, some behind them.
@@ -335,6 +337,7 @@ impl Probe {
     /// Checks an event against what came before; its bytes.
     fn event(&mut self, event: Event) -> u64 {
         assert_ne!(self.stage, Stage::Closed, "{event:?} after the end");
+        assert!(format!("{event:?}").len() <= LONGEST_DEBUG);
         let mut bytes = 0;
         match &event {
             Event::Ready(_) => {
@@ -481,7 +484,10 @@ impl Bounds {
         let queue = CONTROL_BYTES + SLACK + config.send_queue_bytes as u64;
         Self {
             events: self.events.max(config.event_queue_len.max(1)),
-            event_bytes: self.event_bytes.max(config.stream_above),
+            event_bytes: self
+                .event_bytes
+                .max(config.stream_above)
+                .max(HANDSHAKE_PAYLOAD),
             unsent: self.unsent.max(queue),
         }
     }

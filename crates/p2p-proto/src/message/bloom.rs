@@ -1,8 +1,10 @@
 //! Bloom filters (`filterload`, `filteradd`) and `mempool`.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Payload;
+use super::{Payload, limited};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 
@@ -12,7 +14,7 @@ pub const MAX_FILTER: usize = 36_000;
 pub const MAX_FILTER_ELEMENT: usize = 520;
 
 /// `filterload`: relay only what matches. Obsolete: a node without bloom filters bans for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FilterLoad {
     filter: Bytes,
     hash_functions: u32,
@@ -21,6 +23,24 @@ pub struct FilterLoad {
 }
 
 impl FilterLoad {
+    /// A filter.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] above [`MAX_FILTER`] bytes.
+    pub fn new(
+        filter: impl Into<Bytes>,
+        hash_functions: u32,
+        tweak: u32,
+        flags: u8,
+    ) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filter: limited(filter, MAX_FILTER, "filter")?,
+            hash_functions,
+            tweak,
+            flags,
+        })
+    }
+
     /// The filter's bits, at most 36,000 bytes.
     pub fn filter(&self) -> &[u8] {
         &self.filter
@@ -64,6 +84,17 @@ impl Payload for FilterLoad {
     }
 }
 
+impl fmt::Debug for FilterLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilterLoad")
+            .field("filter", &self.filter.len())
+            .field("hash_functions", &self.hash_functions)
+            .field("tweak", &self.tweak)
+            .field("flags", &self.flags)
+            .finish()
+    }
+}
+
 /// `filteradd`: one more element for the filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterAdd {
@@ -71,6 +102,16 @@ pub struct FilterAdd {
 }
 
 impl FilterAdd {
+    /// An element.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] above [`MAX_FILTER_ELEMENT`] bytes.
+    pub fn new(element: impl Into<Bytes>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            element: limited(element, MAX_FILTER_ELEMENT, "filter element")?,
+        })
+    }
+
     /// The element, at most 520 bytes.
     pub fn element(&self) -> &[u8] {
         &self.element

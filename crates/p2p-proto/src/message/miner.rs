@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Payload;
+use super::{Payload, limited};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 
@@ -60,6 +60,22 @@ pub struct AuthResponse {
 }
 
 impl AuthResponse {
+    /// An answer: a compressed key, our nonce, a DER signature.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] for a signature above 72 bytes.
+    pub fn new(
+        public_key: [u8; KEY_LEN],
+        nonce: u64,
+        signature: impl Into<Bytes>,
+    ) -> Result<Self, DecodeError> {
+        Ok(Self {
+            public_key: Bytes::copy_from_slice(&public_key),
+            nonce,
+            signature: limited(signature, MAX_SIGNATURE, "signature")?,
+        })
+    }
+
     /// The compressed public key.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key

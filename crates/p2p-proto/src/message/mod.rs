@@ -82,7 +82,7 @@ macro_rules! messages {
         /// assert_eq!(message.payload(), [7, 0, 0, 0, 0, 0, 0, 0][..]);
         /// # Ok::<(), p2p_proto::DecodeError>(())
         /// ```
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Message {
             $($(#[$empty_doc])* $empty,)*
@@ -136,6 +136,22 @@ macro_rules! messages {
                     $(Self::$empty => None,)*
                     $(Self::$variant(message) => message.raw(),)*
                     Self::Unknown { payload, .. } => Some(payload),
+                }
+            }
+        }
+
+        impl std::fmt::Debug for Message {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match self {
+                    $(Self::$empty => f.write_str(stringify!($empty)),)*
+                    $(Self::$variant(message) => {
+                        f.debug_tuple(stringify!($variant)).field(message).finish()
+                    })*
+                    Self::Unknown { command, payload } => f
+                        .debug_struct("Unknown")
+                        .field("command", command)
+                        .field("len", &payload.len())
+                        .finish_non_exhaustive(),
                 }
             }
         }
@@ -249,6 +265,19 @@ impl Message {
         self.encode(&mut out);
         out.freeze()
     }
+}
+
+/// Bytes of a field that holds at most `max` of them.
+fn limited(bytes: impl Into<Bytes>, max: usize, field: &'static str) -> Result<Bytes, DecodeError> {
+    let bytes = bytes.into();
+    if bytes.len() > max {
+        return Err(DecodeError::TooLarge {
+            field,
+            value: bytes.len() as u64,
+            max: max as u64,
+        });
+    }
+    Ok(bytes)
 }
 
 /// The nonce of a `ping` or `pong`; shown as 16 hex digits.

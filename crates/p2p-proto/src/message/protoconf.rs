@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Payload;
+use super::{Payload, limited};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::text::escaped;
@@ -43,17 +43,10 @@ impl Protoconf {
     /// [`DecodeError::Invalid`] below [`MIN_ANNOUNCED_PAYLOAD`] (the node would hang up),
     /// [`DecodeError::TooLarge`] for more than 650 bytes of policies.
     pub fn new(max_payload: u32, stream_policies: &'static str) -> Result<Self, DecodeError> {
-        if stream_policies.len() > MAX_POLICIES {
-            return Err(DecodeError::TooLarge {
-                field: "stream policies",
-                value: stream_policies.len() as u64,
-                max: MAX_POLICIES as u64,
-            });
-        }
         Ok(Self {
             fields: 2,
             max_payload: valid_limit(max_payload)?,
-            policies: Bytes::from_static(stream_policies.as_bytes()),
+            policies: limited(stream_policies, MAX_POLICIES, "stream policies")?,
             newer: Bytes::new(),
         })
     }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Payload;
+use super::{Payload, limited};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 
@@ -20,6 +20,22 @@ pub struct CreateStream {
 }
 
 impl CreateStream {
+    /// A request to attach the connection to an association.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] for an id above 129 bytes or a policy above 64.
+    pub fn new(
+        association_id: impl Into<Bytes>,
+        stream_type: u8,
+        policy: impl Into<Bytes>,
+    ) -> Result<Self, DecodeError> {
+        Ok(Self {
+            association_id: limited(association_id, MAX_ASSOCIATION_ID, "association id")?,
+            stream_type,
+            policy: limited(policy, MAX_POLICY, "stream policy")?,
+        })
+    }
+
     /// The association: in the node's form a zero byte and a UUID; at most 129 bytes.
     pub fn association_id(&self) -> &[u8] {
         &self.association_id
@@ -68,6 +84,17 @@ pub struct StreamAck {
 }
 
 impl StreamAck {
+    /// The answer to a `createstrm` with this id and type.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] for an id above 129 bytes.
+    pub fn new(association_id: impl Into<Bytes>, stream_type: u8) -> Result<Self, DecodeError> {
+        Ok(Self {
+            association_id: limited(association_id, MAX_ASSOCIATION_ID, "association id")?,
+            stream_type,
+        })
+    }
+
     /// The association, as in `createstrm`.
     pub fn association_id(&self) -> &[u8] {
         &self.association_id

@@ -64,17 +64,17 @@ pub(crate) fn message_of(command: Command) -> BoxedStrategy<Message> {
             .prop_map(|(tx, proof)| Message::DatarefTx(DatarefTx { tx, proof }))
             .boxed(),
         Command::DSDETECTED => ds_detected().prop_map(Message::DsDetected).boxed(),
-        Command::SENDCMPCT => (any(), any())
+        Command::SENDCMPCT => (any::<bool>(), any::<u64>())
             .prop_map(|(announce, version)| Message::SendCmpct(SendCmpct { announce, version }))
             .boxed(),
-        Command::FEEFILTER => any()
+        Command::FEEFILTER => any::<i64>()
             .prop_map(|satoshi_per_kb| Message::FeeFilter(FeeFilter { satoshi_per_kb }))
             .boxed(),
         Command::MEMPOOL => mempool().prop_map(Message::Mempool).boxed(),
         Command::REVOKEMID => revoke_mid()
             .prop_map(|m| Message::RevokeMid(Box::new(m)))
             .boxed(),
-        Command::AUTHCH => (any(), any())
+        Command::AUTHCH => (any::<u32>(), any::<[u8; 32]>())
             .prop_map(|(version, challenge)| {
                 Message::AuthChallenge(AuthChallenge { version, challenge })
             })
@@ -105,7 +105,7 @@ fn payload_of(command: Command) -> BoxedStrategy<BytesMut> {
                 out
             })
             .boxed(),
-        Command::REJECT => (rejected(), any(), bytes(111), option::of(hash()))
+        Command::REJECT => (rejected(), any::<u8>(), bytes(111), option::of(hash()))
             .prop_map(|(command, code, reason, hash)| {
                 let mut out = BytesMut::new();
                 out.put_var_bytes(&command);
@@ -117,17 +117,17 @@ fn payload_of(command: Command) -> BoxedStrategy<BytesMut> {
                 out
             })
             .boxed(),
-        Command::CREATESTRM => (bytes(129), any(), bytes(64))
+        Command::CREATESTRM => (bytes(129), any::<u8>(), bytes(64))
             .prop_map(|(association, kind, policy)| {
                 let mut out = stream(&association, kind);
                 out.put_var_bytes(&policy);
                 out
             })
             .boxed(),
-        Command::STREAMACK => (bytes(129), any())
+        Command::STREAMACK => (bytes(129), any::<u8>())
             .prop_map(|(association, kind)| stream(&association, kind))
             .boxed(),
-        Command::AUTHRESP => (vec(any::<u8>(), 33), any(), bytes(72))
+        Command::AUTHRESP => (vec(any::<u8>(), 33), any::<u64>(), bytes(72))
             .prop_map(|(key, nonce, signature)| {
                 let mut out = BytesMut::new();
                 out.put_var_bytes(&key);
@@ -136,7 +136,7 @@ fn payload_of(command: Command) -> BoxedStrategy<BytesMut> {
                 out
             })
             .boxed(),
-        Command::FILTERLOAD => (large_bytes(36_000), any(), any(), any())
+        Command::FILTERLOAD => (large_bytes(36_000), any::<u32>(), any::<u32>(), any::<u8>())
             .prop_map(|(filter, functions, tweak, flags)| {
                 let mut out = BytesMut::new();
                 out.put_var_bytes(&filter);
@@ -188,7 +188,7 @@ fn hash() -> impl Strategy<Value = Hash256> {
 }
 
 fn address() -> impl Strategy<Value = NetworkAddress> {
-    (any(), any::<IpAddr>(), any()).prop_map(|(services, ip, port)| {
+    (any::<u64>(), any::<IpAddr>(), any::<u16>()).prop_map(|(services, ip, port)| {
         NetworkAddress::new(Services(services), SocketAddr::new(ip, port))
     })
 }
@@ -202,8 +202,15 @@ pub(crate) fn version() -> impl Strategy<Value = Version> {
         VersionFields::Relay,
         VersionFields::AssociationId,
     ]);
-    let known = (any(), any(), any(), address());
-    let more = (address(), any(), bytes(256), any(), any(), bytes(129));
+    let known = (any::<i32>(), any::<u64>(), any::<i64>(), address());
+    let more = (
+        address(),
+        any::<u64>(),
+        bytes(256),
+        any::<i32>(),
+        any::<bool>(),
+        bytes(129),
+    );
     (known, more, fields).prop_map(|(known, more, fields)| {
         let (number, services, timestamp, addr_recv) = known;
         let (addr_from, nonce, agent, start_height, relay, association_id) = more;
@@ -242,7 +249,7 @@ fn inventory() -> impl Strategy<Value = Inventory> {
 }
 
 fn addr() -> impl Strategy<Value = Addr> {
-    let entry = (any(), address());
+    let entry = (any::<u32>(), address());
     vec(entry, 0..20).prop_map(|entries| {
         let timed = |(time, address)| TimedAddress { time, address };
         Addr::new(entries.into_iter().map(timed)).unwrap()
@@ -250,7 +257,7 @@ fn addr() -> impl Strategy<Value = Addr> {
 }
 
 fn locator() -> impl Strategy<Value = BlockLocator> {
-    (any(), vec(hash(), 0..300), hash())
+    (any::<u32>(), vec(hash(), 0..300), hash())
         .prop_map(|(version, hashes, stop)| BlockLocator::new(version, hashes, stop))
 }
 
@@ -272,10 +279,15 @@ fn headers(items: Vec<(BlockHeader, u64)>) -> BytesMut {
 }
 
 pub(crate) fn tx() -> impl Strategy<Value = Tx> {
-    let input = (hash(), any(), large_bytes(6000), any());
-    let output = (any(), large_bytes(6000));
-    (any(), vec(input, 0..3), vec(output, 0..3), any()).prop_map(
-        |(version, inputs, outputs, lock_time)| {
+    let input = (hash(), any::<u32>(), large_bytes(6000), any::<u32>());
+    let output = (any::<i64>(), large_bytes(6000));
+    (
+        any::<i32>(),
+        vec(input, 0..3),
+        vec(output, 0..3),
+        any::<u32>(),
+    )
+        .prop_map(|(version, inputs, outputs, lock_time)| {
             let inputs: Vec<_> = inputs
                 .iter()
                 .map(|(txid, index, script, sequence)| TxInput {
@@ -295,26 +307,25 @@ pub(crate) fn tx() -> impl Strategy<Value = Tx> {
                 })
                 .collect();
             Tx::new(version, &inputs, &outputs, lock_time).unwrap()
-        },
-    )
+        })
 }
 
 fn merkle_block() -> impl Strategy<Value = MerkleBlock> {
-    (header(), any(), vec(hash(), 0..20), bytes(300)).prop_map(|(header, total, hashes, flags)| {
-        MerkleBlock {
+    (header(), any::<u32>(), vec(hash(), 0..20), bytes(300)).prop_map(
+        |(header, total, hashes, flags)| MerkleBlock {
             header,
             total,
             hashes,
             flags,
-        }
-    })
+        },
+    )
 }
 
 fn compact_block() -> impl Strategy<Value = CmpctBlock> {
     let short_id = any::<[u8; 6]>().prop_map(ShortId::from_bytes);
     (
         header(),
-        any(),
+        any::<u64>(),
         vec((short_id, any::<bool>()), 0..300),
         vec(tx(), 0..3),
     )
@@ -362,7 +373,7 @@ fn proof() -> impl Strategy<Value = MerkleProof> {
 
 fn enriched_header() -> impl Strategy<Value = EnrichedHeader> {
     let proven = || option::of((tx(), proof()));
-    (header(), compact_size(), any(), proven(), proven()).prop_map(
+    (header(), compact_size(), any::<bool>(), proven(), proven()).prop_map(
         |(header, tx_count, no_more_headers, coinbase, miner_info)| EnrichedHeader {
             header,
             tx_count,
@@ -377,19 +388,19 @@ fn ds_detected() -> impl Strategy<Value = DsDetected> {
     // A header and more: a block without any is longer in memory than it says.
     let block = (vec(header(), 1..4), proof())
         .prop_map(|(headers, proof)| ConflictingBlock { headers, proof });
-    (any(), vec(block, 0..4)).prop_map(|(version, blocks)| DsDetected { version, blocks })
+    (any::<u16>(), vec(block, 0..4)).prop_map(|(version, blocks)| DsDetected { version, blocks })
 }
 
 fn mempool() -> impl Strategy<Value = Mempool> {
     prop_oneof![
         Just(Mempool::All),
-        option::of(any()).prop_map(|age| Mempool::Recent { age }),
+        option::of(any::<i64>()).prop_map(|age| Mempool::Recent { age }),
     ]
 }
 
 fn revoke_mid() -> impl Strategy<Value = RevokeMid> {
     let key = || vec(any::<u8>(), 33).prop_map(|key| <[u8; 33]>::try_from(key).unwrap());
-    (any(), key(), key(), key(), bytes(72), bytes(72)).prop_map(
+    (any::<u32>(), key(), key(), key(), bytes(72), bytes(72)).prop_map(
         |(version, revocation_key, miner_id, revoked_id, first, second)| RevokeMid {
             version,
             revocation_key,
