@@ -1,13 +1,14 @@
 //! Every input that fuzzing has found worth keeping, run as an ordinary test.
 
 #[path = "../../../fuzz/src/harness/mod.rs"]
-mod harness;
+pub mod harness;
 
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 #[test]
+#[allow(clippy::print_stdout, reason = "says how much was run")]
 fn every_corpus_passes() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let mut failed = Vec::new();
@@ -37,9 +38,12 @@ fn every_corpus_has_a_target() {
 
 /// What a folder holds, in order of name; there must be something.
 fn inputs(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let mut inputs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut inputs: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
     inputs.sort();
-    assert!(!inputs.is_empty(), "{folder:?} is empty");
+    assert!(!inputs.is_empty(), "{folder:?} is missing or empty");
     inputs
 }

@@ -77,7 +77,7 @@ fn walk(message: &Message) {
     match message {
         Message::Inv(inventory) | Message::GetData(inventory) | Message::NotFound(inventory) => {
             assert_eq!(inventory.iter().count(), inventory.len());
-            assert_eq!(inventory.is_empty(), inventory.len() == 0);
+            assert_eq!(inventory.is_empty(), inventory.iter().next().is_none());
             assert_eq!(&Inventory::new(inventory.iter()), inventory);
         }
         Message::Tx(tx) => walk_tx(tx),
@@ -231,7 +231,7 @@ fn walk_block(block: &Block) {
 
 fn walk_headers(headers: &Headers) {
     assert_eq!(headers.iter().count(), headers.len());
-    assert_eq!(headers.is_empty(), headers.len() == 0);
+    assert_eq!(headers.is_empty(), headers.iter().next().is_none());
     headers.iter().for_each(|header| walk_header(&header));
     let again = Headers::new(headers.iter()).unwrap();
     assert!(again.iter().eq(headers.iter()));
@@ -240,7 +240,7 @@ fn walk_headers(headers: &Headers) {
 fn walk_enriched(headers: &EnrichedHeaders) {
     let all: Result<Vec<_>, _> = headers.iter().collect();
     assert!(headers.iter().count() <= headers.len());
-    assert_eq!(headers.is_empty(), headers.len() == 0);
+    assert_eq!(headers.is_empty(), headers.iter().next().is_none());
     let Ok(all) = all else {
         return;
     };

@@ -1,4 +1,8 @@
 //! Each harness asserts properties, so a finding is more than a crash.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a harness panics when something is wrong"
+)]
 
 mod api;
 mod connection;

@@ -1,7 +1,7 @@
 //! Two connections, and a wire between them that may lie.
 
 use bytes::{Buf, Bytes, BytesMut};
-use p2p_proto::{Command, Side};
+use p2p_proto::Side;
 
 use super::connection::connected;
 use super::input::Input;

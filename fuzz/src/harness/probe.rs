@@ -375,12 +375,12 @@ impl Probe {
     }
 
     fn log(&mut self, event: Event) {
-        if let Event::Payload(PayloadEvent::Chunk(more)) = &event {
-            if let Some(Event::Payload(PayloadEvent::Chunk(bytes))) = self.events.last_mut() {
-                let joined = [&bytes[..], more].concat();
-                *bytes = joined.into();
-                return;
-            }
+        if let Event::Payload(PayloadEvent::Chunk(more)) = &event
+            && let Some(Event::Payload(PayloadEvent::Chunk(bytes))) = self.events.last_mut()
+        {
+            let joined = [&bytes[..], more].concat();
+            *bytes = joined.into();
+            return;
         }
         self.events.push(event);
     }

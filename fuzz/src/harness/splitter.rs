@@ -14,7 +14,7 @@ pub fn splitter(data: &[u8]) {
     let mut input = Input::new(data);
     let max_tx = input.pick(&[p2p_proto::MAX_WHOLE_TX, 0, 60, 100, 300]);
     let seed = input.u8();
-    let fix_root = input.u8() % 2 == 0;
+    let fix_root = input.u8() & 1 == 0;
     let mut payload = input.rest().to_vec();
     if fix_root {
         put_root(&mut payload);

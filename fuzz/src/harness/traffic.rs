@@ -22,7 +22,7 @@ pub(super) const APP: Command = match Command::new("app") {
 };
 
 /// When it all begins. Nothing depends on its value.
-#[expect(
+#[allow(
     clippy::disallowed_methods,
     reason = "an Instant cannot be had in another way; only distances from it matter"
 )]

@@ -51,6 +51,7 @@ impl Connection {
             } => self.dropped(command, length, why),
             Decoded::Begin { command, length } => {
                 self.stats.messages_received += 1;
+                self.streaming = command;
                 self.push_event(Event::Payload(PayloadEvent::Begin { command, length }), 0);
             }
             Decoded::Chunk(chunk) => {
@@ -59,6 +60,10 @@ impl Connection {
             }
             Decoded::End { checksum_ok } => {
                 self.push_event(Event::Payload(PayloadEvent::End { checksum_ok }), 0);
+                if checksum_ok == Some(false) {
+                    self.stats.discarded += 1;
+                    self.offend(Offence::BadChecksum(self.streaming));
+                }
             }
         }
     }
@@ -108,11 +113,8 @@ impl Connection {
         };
         let least = self.config.min_protocol_version;
         if version.version < least {
-            self.reject(
-                Command::VERSION,
-                RejectCode::OBSOLETE,
-                "Version must be 31800 or greater",
-            );
+            let reason = format!("Version must be {least} or greater");
+            self.reject(Command::VERSION, RejectCode::OBSOLETE, reason);
             let version = version.version;
             return self.close(self.now, CloseReason::ObsoleteVersion { version, least });
         }

@@ -95,8 +95,10 @@ pub struct Connection {
     events: VecDeque<(Event, usize)>,
     event_bytes: usize,
     peer: Peer,
-    /// Whether the peer's first header was read.
+    /// Whether the peer's first header is still to be read.
     first_frame: bool,
+    /// What the payload belongs to that comes in pieces now.
+    streaming: Command,
     timers: Timers,
     ping_out: PingOut,
     /// Since when events are too many to read on: the peer's clock stands still.
@@ -193,6 +195,7 @@ impl Connection {
             event_bytes: 0,
             peer: Peer::default(),
             first_frame: true,
+            streaming: Command::BLOCK,
             timers: Timers {
                 handshake: Some(now + config.handshake_timeout),
                 ..Timers::default()

@@ -21,7 +21,7 @@ impl Connection {
         self.stats.messages_sent += 1;
     }
 
-    pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: &'static str) {
+    pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: impl Into<Bytes>) {
         self.control(&Message::Reject(Reject::new(command, code, reason)));
     }
 

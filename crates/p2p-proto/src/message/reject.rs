@@ -92,12 +92,13 @@ pub struct Reject {
 
 impl Reject {
     /// A reject of ours; the reason is cut at 111 bytes.
-    pub fn new(command: Command, code: RejectCode, reason: &'static str) -> Self {
-        let reason = &reason.as_bytes()[..reason.len().min(MAX_REASON)];
+    pub fn new(command: Command, code: RejectCode, reason: impl Into<Bytes>) -> Self {
+        let mut reason = reason.into();
+        reason.truncate(MAX_REASON);
         Self {
             command: Bytes::copy_from_slice(command.as_str().as_bytes()),
             code,
-            reason: Bytes::from_static(reason),
+            reason,
             hash: None,
         }
     }
