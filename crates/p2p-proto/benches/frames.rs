@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p p2p-proto --bench frames -- --save-baseline before`, and after the change
 //! `-- --baseline before`. How the numbers stand to other work: the benchmark `compare`.
+#![expect(clippy::unwrap_used, reason = "a benchmark ends when something fails")]
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

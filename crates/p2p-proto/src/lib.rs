@@ -90,6 +90,13 @@
 //! No input of a peer's can cause one.
 
 #![warn(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test needs one moment to start from"
+    )
+)]
 
 pub mod codec;
 

@@ -49,6 +49,8 @@ enum Then {
 #[derive(Debug)]
 struct Stream {
     chunks: VecDeque<Bytes>,
+    /// Bytes of `chunks`.
+    waiting: u64,
     /// Bytes that the caller has not given yet.
     left: u64,
     ended: bool,
@@ -126,6 +128,7 @@ impl SendQueue {
         self.cut_tail(Then::Stream);
         self.stream = Some(Stream {
             chunks: VecDeque::new(),
+            waiting: 0,
             left: header.length,
             ended: false,
             begun: false,
@@ -149,6 +152,7 @@ impl SendQueue {
         let length = chunk.len() as u64;
         stream.left = stream.left.saturating_sub(length);
         stream.chunks.push_back(chunk);
+        stream.waiting += length;
         self.queued += length;
     }
 
@@ -170,7 +174,7 @@ impl SendQueue {
 
     /// The socket has taken `n` more bytes of what [`take`](Self::take) gave.
     pub(crate) fn written(&mut self, n: usize) {
-        self.written = self.taken.min(self.written + n as u64);
+        self.written = self.taken.min(self.written.saturating_add(n as u64));
     }
 
     /// Gives up everything that has not been taken.
@@ -201,15 +205,21 @@ impl SendQueue {
         self.tail.clear();
         self.data.extend(rest_of_frame);
         self.stream = begun;
-        let chunks = self.stream.iter().flat_map(|stream| &stream.chunks);
-        let data = self.data.iter().map(|segment| &segment.bytes);
-        self.queued =
-            self.control.len() as u64 + chunks.chain(data).map(|b| b.len() as u64).sum::<u64>();
+        let chunks = self.stream.as_ref().map_or(0, |stream| stream.waiting);
+        let data = self.data.iter().map(|segment| segment.bytes.len() as u64);
+        self.queued = self.control.len() as u64 + chunks + data.sum::<u64>();
     }
 
     /// Bytes that wait for us or for the socket.
     pub(crate) fn unwritten(&self) -> u64 {
         self.queued + (self.taken - self.written)
+    }
+
+    /// Bytes of the streamed payload that wait for us, and all that wait for the socket. What is
+    /// queued behind the payload does not count: it waits for the payload itself.
+    pub(crate) fn stream_unwritten(&self) -> u64 {
+        let waiting = self.stream.as_ref().map_or(0, |stream| stream.waiting);
+        waiting + (self.taken - self.written)
     }
 
     /// Whether the socket's owner holds bytes that the socket has not taken.
@@ -238,6 +248,7 @@ impl SendQueue {
         }
         if let Some(stream) = self.stream.as_mut().filter(|stream| stream.begun) {
             let chunk = stream.chunks.pop_front();
+            stream.waiting -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
             self.retire_stream();
             return chunk;
         }
@@ -350,6 +361,23 @@ mod tests {
         assert_eq!(queue.take().unwrap().len(), 40);
         assert!(!queue.is_streaming());
         assert_eq!(drain(&mut queue), ["pong", "sendheaders"]);
+    }
+
+    #[test]
+    fn what_waits_behind_a_streamed_payload_does_not_stop_it() {
+        let mut queue = SendQueue::new(NETWORK);
+        let payload = Bytes::from(vec![5; 100]);
+        queue.begin_stream(&crate::frame::header_of(Command::BLOCK, &payload));
+        queue.push(&large(1, 5000));
+        let header = queue.take().unwrap();
+        queue.written(header.len());
+        assert_eq!((queue.stream_unwritten(), queue.unwritten()), (0, 5024));
+        queue.push_chunk(payload.slice(..60));
+        assert_eq!(queue.stream_unwritten(), 60);
+        queue.take().unwrap();
+        assert_eq!(queue.stream_unwritten(), 60, "until it is with the socket");
+        queue.written(60);
+        assert_eq!(queue.stream_unwritten(), 0);
     }
 
     #[test]

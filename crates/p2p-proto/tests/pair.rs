@@ -400,7 +400,7 @@ fn a_second_version_is_rejected_and_the_peer_kept() {
             start_height: 1,
             ..version()
         }));
-        assert_eq!(driver.said(), [duplicate.clone()]);
+        assert_eq!(driver.said(), std::slice::from_ref(&duplicate));
         assert_eq!(
             driver.connection.peer_version(),
             Some(&version()),
@@ -412,7 +412,7 @@ fn a_second_version_is_rejected_and_the_peer_kept() {
 
         driver.events.clear();
         driver.hear(&version_message());
-        assert_eq!(driver.said(), [duplicate.clone()]);
+        assert_eq!(driver.said(), std::slice::from_ref(&duplicate));
         assert_eq!(driver.heard(), [&Message::Verack; 0]);
         driver.hear(&ping(1));
         assert_eq!(driver.said(), [pong(1)]);
@@ -1424,7 +1424,7 @@ fn a_message_encoded_once_goes_to_many() {
             .send_encoded(driver.now, &encoded)
             .unwrap();
         driver.settle();
-        assert_eq!(driver.said(), [message.clone()]);
+        assert_eq!(driver.said(), std::slice::from_ref(&message));
     }
     let mut driver = Driver::connected(Side::Inbound);
     let foreign = EncodedMessage::new(Network::Mainnet, &message);

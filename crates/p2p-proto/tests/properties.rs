@@ -19,6 +19,7 @@ use p2p_proto::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use support::driver::{
     Driver, NETWORK, config, frame, millis, ping, protoconf, unknown, version_message,
 };
@@ -28,8 +29,10 @@ use support::generate;
 /// `PROPTEST_CASES` scales all of it.
 fn cases(share: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
+    let regressions = FileFailurePersistence::Direct("tests/properties.regressions");
     ProptestConfig {
         cases: (config.cases / 4 * share).max(1),
+        failure_persistence: Some(Box::new(regressions)),
         ..config
     }
 }
@@ -71,7 +74,7 @@ proptest! {
 
 #[test]
 fn every_command_has_a_message_of_its_own() {
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut runner = TestRunner::deterministic();
     for &command in Command::KNOWN {
         let tree = generate::message_of(command).new_tree(&mut runner).unwrap();
         let message = proptest::strategy::ValueTree::current(&tree);
@@ -358,7 +361,7 @@ impl Settings {
 
 fn settings() -> impl Strategy<Value = Settings> {
     (
-        1..100_000_u64,
+        1000..100_000_u64,
         1..200_000_u64,
         0..20_000_u64,
         0..MOST_QUEUED,

@@ -382,7 +382,7 @@ impl Connection {
                 over: true,
             });
         }
-        self.check_room(length)?;
+        self.check_room(self.out.stream_unwritten(), length)?;
         self.out.push_chunk(chunk);
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Connection {
             return Err(SendError::Handshake);
         }
         self.check_peer_limit(command, length)?;
-        self.check_room(length)
+        self.check_room(self.out.unwritten(), length)
     }
 
     pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
@@ -100,9 +100,9 @@ impl Connection {
     }
 
     /// An empty queue takes one message of any size, or large ones could never leave.
-    pub(super) fn check_room(&self, length: u64) -> Result<(), SendError> {
-        let unwritten = self.out.unwritten();
-        if unwritten > 0 && unwritten + length > self.config.send_queue_bytes as u64 {
+    pub(super) fn check_room(&self, unwritten: u64, length: u64) -> Result<(), SendError> {
+        let wanted = unwritten.saturating_add(length);
+        if unwritten > 0 && wanted > self.config.send_queue_bytes as u64 {
             return Err(SendError::Full);
         }
         Ok(())

@@ -238,11 +238,13 @@ impl Driver {
 
     /// The messages that came out, in order.
     pub(crate) fn heard(&self) -> Vec<&Message> {
-        let message = |event| match event {
-            &Event::Message(ref message) => Some(message),
-            _ => None,
-        };
-        self.events.iter().filter_map(message).collect()
+        let mut messages = Vec::new();
+        for event in &self.events {
+            if let Event::Message(message) = event {
+                messages.push(message);
+            }
+        }
+        messages
     }
 
     /// Why the connection ended, if it did; nothing may come after that.
@@ -320,9 +322,11 @@ pub(crate) fn pong(nonce: u64) -> Message {
 }
 
 pub(crate) fn rejects(said: &[Message]) -> Vec<&Reject> {
-    let reject = |message| match message {
-        &Message::Reject(ref reject) => Some(reject),
-        _ => None,
-    };
-    said.iter().filter_map(reject).collect()
+    let mut rejects = Vec::new();
+    for message in said {
+        if let Message::Reject(reject) = message {
+            rejects.push(reject);
+        }
+    }
+    rejects
 }

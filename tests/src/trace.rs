@@ -1,0 +1,83 @@
+//! What happened, as lines for people and as one hash for comparison.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write};
+
+use p2p_proto::{Hash256, Sha256d};
+
+use crate::network::HostId;
+use crate::time::Time;
+
+/// Lines that are kept for the report of a failure: some seconds of a busy world.
+const KEPT: usize = 400;
+
+/// The record of a run: two runs are the same if and only if their hashes are.
+///
+/// ```
+/// use p2p_sim::{HostId, Time, Trace};
+///
+/// let mut trace = Trace::default();
+/// trace.line(Time::ZERO, Some(HostId(3)), format_args!("dials"));
+/// assert_eq!(trace.lines().next(), Some("00:00:00.000000 n003 dials"));
+/// ```
+#[derive(Debug)]
+pub struct Trace {
+    hasher: Sha256d,
+    kept: VecDeque<String>,
+    count: u64,
+}
+
+impl Trace {
+    /// Something happened, on a host or to the world.
+    pub fn line(&mut self, time: Time, host: Option<HostId>, what: fmt::Arguments<'_>) {
+        let mut line = match self.kept.len() < KEPT {
+            true => String::new(),
+            false => self.kept.pop_front().unwrap_or_default(),
+        };
+        line.clear();
+        // Writing to a string does not fail.
+        let _ = match host {
+            Some(host) => write!(line, "{time} {host} {what}"),
+            None => write!(line, "{time} world {what}"),
+        };
+        self.hasher.update(line.as_bytes());
+        self.hasher.update(b"\n");
+        self.kept.push_back(line);
+        self.count += 1;
+    }
+
+    /// Something happened that is too small for a line, and still must be the same every time.
+    pub fn mix(&mut self, time: Time, numbers: [u64; 3]) {
+        let [a, b, c] = numbers;
+        let mut bytes = [0; 32];
+        for (at, number) in [time.as_nanos(), a, b, c].into_iter().enumerate() {
+            bytes[8 * at..8 * at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        self.hasher.update(&bytes);
+    }
+
+    /// The hash of everything so far.
+    pub fn hash(&self) -> Hash256 {
+        self.hasher.clone().finish()
+    }
+
+    /// The last lines.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.kept.iter().map(String::as_str)
+    }
+
+    /// Lines so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            hasher: Sha256d::new(),
+            kept: VecDeque::with_capacity(KEPT),
+            count: 0,
+        }
+    }
+}
