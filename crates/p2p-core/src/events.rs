@@ -1,15 +1,19 @@
 //! What the application is told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use p2p_proto::{Initiator, Message, Services, UserAgent};
 use uuid::Uuid;
 
+use crate::config::ConnectionConfig;
 use crate::error::ConnectionError;
+use crate::io::Refusal;
+use crate::peer::BanReason;
+use crate::timestamp::Timestamp;
 
-/// Something happened to a connection, the listener, or the node.
+/// Something happened to a connection, a peer, the listener, or the node.
 ///
-/// The order for one peer: `InboundConnectionAccepted` (inbound), `HandshakeComplete`,
+/// The order for one connection: `InboundConnectionAccepted` (inbound), `HandshakeComplete`,
 /// `ConnectionEstablished`, its messages, `ConnectionLost`; or `ConnectionFailed` instead of all
 /// that would follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,17 @@ pub enum ControlEvent {
         /// Who ended it.
         initiator: Initiator,
     },
+    /// A connection that was lost is being made again at once.
+    ConnectionRestarting {
+        /// The peer.
+        peer_id: Uuid,
+        /// Where it is.
+        address: SocketAddr,
+        /// Why it was lost.
+        reason: ConnectionError,
+        /// The how many-th restart within the window.
+        attempt: u32,
+    },
     /// Both sides know each other.
     HandshakeComplete {
         /// The peer.
@@ -59,6 +74,29 @@ pub enum ControlEvent {
         /// Its best block.
         height: i32,
     },
+    /// A peer did wrong, and the connection was closed for it; no ban.
+    PeerMisbehavior {
+        /// The peer.
+        peer_id: Uuid,
+        /// Where it is.
+        address: SocketAddr,
+        /// What it did.
+        reason: ConnectionError,
+    },
+    /// An IP is banned, and the store knows it.
+    PeerBanned {
+        /// The IP.
+        ip: IpAddr,
+        /// What for.
+        reason: BanReason,
+        /// Until when; `None` until lifted.
+        until: Option<Timestamp>,
+    },
+    /// A ban was lifted, or is over.
+    PeerUnbanned {
+        /// The IP.
+        ip: IpAddr,
+    },
     /// A peer has dialled us.
     InboundConnectionAccepted {
         /// The peer.
@@ -66,12 +104,26 @@ pub enum ControlEvent {
         /// Where it is; the port is not one that it listens on.
         address: SocketAddr,
     },
+    /// A peer has dialled us and was dropped unread.
+    InboundConnectionRejected {
+        /// Where it is.
+        address: SocketAddr,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A peer has dialled us and was told that there is no room.
+    ConnectionRejectedCapacity {
+        /// The peer.
+        peer_id: Uuid,
+        /// Where it is.
+        address: SocketAddr,
+    },
     /// We can be dialled.
     ListenerStarted {
         /// Where.
         address: SocketAddr,
     },
-    /// The listener could not be started.
+    /// The listener could not be started; it is tried again.
     ListenerBindFailed {
         /// Where it should have been.
         address: SocketAddr,
@@ -82,9 +134,16 @@ pub enum ControlEvent {
     PeersDiscovered {
         /// From whom.
         source: DiscoverySource,
-        /// How many.
+        /// How many that were not known.
         count: usize,
     },
+    /// Records could not be stored; it is tried again.
+    StoreFailed {
+        /// What the store says.
+        error: String,
+    },
+    /// Another configuration is in force.
+    ConfigUpdated,
     /// The node is going down.
     ShuttingDown,
 }
@@ -97,6 +156,18 @@ pub enum DiscoverySource {
     Dns,
     /// A peer.
     Gossip,
+}
+
+/// What the task of one connection may be asked to do.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PeerConnectionCommand {
+    /// Go on with other settings.
+    UpdateConfig(Box<ConnectionConfig>),
+    /// Hang up.
+    Disconnect,
+    /// Queue a message.
+    SendMessage(Message),
 }
 
 /// A message from a peer.
@@ -119,5 +190,76 @@ impl BitcoinMessageEvent {
             address,
             message,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_proto::{Initiator, NetworkFailure, Nonce};
+
+    use super::*;
+
+    #[test]
+    fn test_peer_connection_command_variants() {
+        let commands = [
+            PeerConnectionCommand::UpdateConfig(Box::default()),
+            PeerConnectionCommand::Disconnect,
+            PeerConnectionCommand::SendMessage(Message::GetAddr),
+        ];
+        for (i, command) in commands.iter().enumerate() {
+            for (j, other) in commands.iter().enumerate() {
+                assert_eq!(command == other, i == j);
+            }
+        }
+    }
+
+    #[test]
+    fn test_control_event_variants() {
+        let (peer_id, address) = (Uuid::nil(), "1.2.3.4:8333".parse().unwrap());
+        let reason = ConnectionError::Closed(NetworkFailure::Eof.into());
+        let lost = ControlEvent::ConnectionLost {
+            peer_id,
+            address,
+            reason: reason.clone(),
+            initiator: Initiator::Remote,
+        };
+        let failed = ControlEvent::ConnectionFailed {
+            peer_id,
+            address,
+            reason,
+        };
+        assert_ne!(lost, failed);
+        assert_eq!(lost.clone(), lost);
+    }
+
+    #[test]
+    fn test_ban_reason_serialization() {
+        for (reason, json) in [
+            (BanReason::Manual, r#""Manual""#),
+            (
+                BanReason::BannedUserAgent {
+                    user_agent: "/x/".into(),
+                },
+                r#"{"BannedUserAgent":{"user_agent":"/x/"}}"#,
+            ),
+            (
+                BanReason::NetworkMismatch {
+                    expected: [1, 2, 3, 4],
+                    received: [5, 6, 7, 8],
+                },
+                r#"{"NetworkMismatch":{"expected":[1,2,3,4],"received":[5,6,7,8]}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&reason).unwrap(), json);
+            assert_eq!(serde_json::from_str::<BanReason>(json).unwrap(), reason);
+        }
+    }
+
+    #[test]
+    fn test_bitcoin_message_event_construction() {
+        let address = "1.2.3.4:8333".parse().unwrap();
+        let event = BitcoinMessageEvent::new(Uuid::nil(), address, Message::Ping(Nonce(1)));
+        assert_eq!(event.message, Message::Ping(Nonce(1)));
+        assert_eq!(event.address, address);
     }
 }

@@ -16,14 +16,41 @@
 //! ```
 
 #![warn(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test needs one moment to start from"
+    )
+)]
 
+pub mod backoff;
+pub mod book;
+pub mod netgroup;
+
+mod bans;
+mod breaker;
+mod config;
+mod connection;
 mod error;
 mod events;
+mod io;
+mod manager;
+mod mode;
 mod peer;
+mod restart;
+mod slots;
 mod timestamp;
+mod verdict;
 
+pub use bans::MAX_BANS;
+pub use config::{ConfigError, ConnectionConfig, LogLevel, ManagerConfig, ParseLogLevelError};
+pub use connection::{ConnId, ConnectionState, IllegalTransition, PeerConnection};
 pub use error::{ConnectionError, DialFailure};
-pub use events::{BitcoinMessageEvent, ControlEvent, DiscoverySource};
-pub use p2p_proto::{CloseReason, Initiator, Message, Network, Services, UserAgent};
+pub use events::{BitcoinMessageEvent, ControlEvent, DiscoverySource, PeerConnectionCommand};
+pub use io::{Action, BatchId, Command, Input, Refusal, Setup, Wake};
+pub use manager::{Explanation, Manager, PeerExplanation};
+pub use mode::OperatingMode;
+pub use p2p_proto::{ChainPolicy, CloseReason, Initiator, Message, Network, Services, UserAgent};
 pub use peer::{Ban, BanReason, Peer, PeerSource, PeerStatus};
 pub use timestamp::Timestamp;

@@ -215,9 +215,9 @@ pub enum SendError {
         /// The peer's limit for the command, in bytes.
         limit: u64,
     },
-    /// The message belongs to the handshake, which this crate does.
-    #[error("the handshake is not the application's to send")]
-    Handshake,
+    /// The command belongs to the handshake or to framing, which are not the application's.
+    #[error("not the application's to send: part of the handshake or of framing")]
+    Reserved,
     /// The message was encoded for another network.
     #[error("encoded for another network")]
     OtherNetwork,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::command::Command;
+use crate::config::PROTOCOL_VERSION;
 use crate::decoder::Dropped;
 use crate::message::{Message, Version};
 
@@ -36,6 +37,17 @@ pub struct Ready {
     pub our_nonce: u64,
     /// The version spoken from now on: the lower of the two.
     pub negotiated_version: i32,
+}
+
+impl Ready {
+    /// The end of a handshake with a peer of this version.
+    pub fn new(version: Version, our_nonce: u64) -> Self {
+        Self {
+            negotiated_version: version.version.min(PROTOCOL_VERSION),
+            version,
+            our_nonce,
+        }
+    }
 }
 
 /// A payload in pieces: one `Begin`, `Chunk`s that add up to its length, one `End`.

@@ -104,12 +104,13 @@ impl Pinger {
         Some((sent + timeout).max(self.excused_until))
     }
 
-    /// We did not read for this long: the peer's clock stood still.
-    pub(crate) fn stood_still(&mut self, pause: Duration) {
+    /// We did not read between these moments: the peer's clock stood still.
+    pub(crate) fn stood_still(&mut self, since: Instant, until: Instant) {
         for (_, sent) in &mut self.outstanding {
-            *sent += pause;
+            // A ping that went out meanwhile missed only the rest of the pause.
+            *sent += until.saturating_duration_since(since.max(*sent));
         }
-        self.excused_until += pause;
+        self.excused_until += until.saturating_duration_since(since);
     }
 
     /// The last round-trip time.
@@ -212,6 +213,20 @@ mod tests {
                 "{bytes_a_second} B/s lived {alive} s"
             );
         }
+    }
+
+    #[test]
+    fn a_pause_costs_the_peer_nothing_and_buys_it_nothing() {
+        let start = Instant::now();
+        let mut pinger = pinger(start);
+        for second in [0, 90] {
+            pinger.ping(start + secs(second), INTERVAL);
+            pinger.handed_over(start + secs(second));
+        }
+        pinger.stood_still(start + secs(60), start + secs(100));
+        let sent = |at: usize| pinger.outstanding[at].1;
+        assert_eq!(sent(0), start + secs(40));
+        assert_eq!(sent(1), start + secs(100));
     }
 
     #[test]

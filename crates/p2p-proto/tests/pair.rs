@@ -386,6 +386,24 @@ fn an_obsolete_version_is_told_so_and_not_banned() {
 }
 
 #[test]
+fn the_minimum_that_is_told_is_the_one_in_force() {
+    let config = Config {
+        min_protocol_version: 70015,
+        ..config()
+    };
+    let mut driver = Driver::with(config, Side::Inbound, Capacity::Free);
+    driver.hear(&said_by(Version {
+        version: 70014,
+        ..version()
+    }));
+    let said = driver.said();
+    let [reject] = rejects(&said)[..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(reject.reason(), b"Version must be 70015 or greater");
+}
+
+#[test]
 fn a_second_version_is_rejected_and_the_peer_kept() {
     let duplicate = reject(
         Command::VERSION,
@@ -595,6 +613,19 @@ fn over_capacity_the_handshake_is_completed_and_then_refused() {
             assert_eq!(driver.events, [Event::Closed(CloseReason::OverCapacity)]);
         }
     }
+}
+
+#[test]
+fn a_dialler_learns_that_there_was_no_room() {
+    let mut pair = Pair::with(config(), config(), Capacity::Full, &[7]);
+    pair.drive();
+    assert_eq!(
+        pair.listener.events,
+        [Event::Closed(CloseReason::OverCapacity)]
+    );
+    let heard = pair.dialler.heard();
+    let limit = reject(Command::VERSION, RejectCode::TOO_BUSY, "connection limit");
+    assert_eq!(heard.last(), Some(&&limit));
 }
 
 #[test]
@@ -879,6 +910,22 @@ fn a_flush_that_goes_slowly_is_not_held_up_by_other_deadlines() {
     assert_eq!(driver.closed(), None);
     driver.wait(millis(1));
     closes_with(&driver, &CloseReason::Shutdown);
+}
+
+#[test]
+fn bytes_given_up_do_not_count_as_sent() {
+    let mut driver = Driver::connected(Side::Inbound);
+    let before = driver.connection.stats().bytes_sent;
+    driver.room = 0;
+    send(&mut driver, "whatever", 100).unwrap();
+    driver.close(CloseReason::Shutdown);
+    driver.wait(secs(1));
+    closes_with(&driver, &CloseReason::Shutdown);
+    assert_eq!(driver.connection.stats().bytes_sent, before);
+    // What the driver held may still find its way.
+    driver.room = 5;
+    driver.settle();
+    assert_eq!(driver.connection.stats().bytes_sent, before + 5);
 }
 
 #[test]
@@ -1407,10 +1454,10 @@ fn the_handshake_is_not_the_applications_to_send() {
     let mut driver = Driver::connected(Side::Inbound);
     for message in [version_message(), Message::Verack, protoconf(2 << 20)] {
         let sent = driver.connection.send(driver.now, &message);
-        assert_eq!(sent, Err(SendError::Handshake));
+        assert_eq!(sent, Err(SendError::Reserved));
     }
     let begun = begin(&mut driver, Command::VERACK, 0);
-    assert_eq!(begun, Err(SendError::Handshake));
+    assert_eq!(begun, Err(SendError::Reserved));
 }
 
 #[test]
@@ -1576,6 +1623,24 @@ fn a_large_payload_travels_in_pieces_from_end_to_end() {
             "the application judges it"
         );
     }
+}
+
+#[test]
+fn bad_checksums_of_streamed_payloads_are_offences_too() {
+    let config = Config {
+        stream_above: 5000,
+        ..config()
+    };
+    let mut driver = Driver::connected_with(config, Side::Inbound, version());
+    let mut stream = header(Command::BLOCK, 5001);
+    stream.extend_from_slice(&[7; 5001]);
+    for i in 0..100 {
+        assert_eq!(driver.closed(), None, "{i}");
+        driver.receive(&stream);
+    }
+    let offence = Offence::BadChecksum(Command::BLOCK);
+    closes_with(&driver, &CloseReason::Misbehavior(offence));
+    assert_eq!(driver.connection.stats().discarded, 100);
 }
 
 #[test]

@@ -259,7 +259,7 @@ async fn what_the_connection_refuses_the_sender_hears() {
     ));
     assert_eq!(
         dialler.send(peer_id, Message::Verack).await,
-        Err(SendFailure::Connection(SendError::Handshake))
+        Err(SendFailure::Connection(SendError::Reserved))
     );
 }
 

@@ -69,7 +69,9 @@ impl Connection {
     }
 
     fn handshake_frame(&mut self, command: Command, body: Body<'_>) {
+        let length = body.as_bytes().len();
         match command {
+            Command::VERSION if self.handshake.has_version() => self.repeated_version(length),
             Command::VERSION => match body.decode(command) {
                 Ok(Message::Version(version)) => self.version(version),
                 Ok(_) => {}
@@ -80,17 +82,10 @@ impl Connection {
             },
             Command::VERACK => match self.handshake.verack_received() {
                 Ok(()) => self.complete_handshake(),
-                Err(repeated) => self.offend(Offence::Repeated(repeated.0)),
+                Err(_) => self.repeated(command, length),
             },
-            Command::PROTOCONF if self.peer.protoconf.is_some() => {
-                self.stats.discarded += 1;
-                self.offend(Offence::Repeated(command));
-            }
-            Command::PROTOCONF => match body.decode(command) {
-                Ok(Message::Protoconf(protoconf)) => self.peer.protoconf = Some(protoconf),
-                Ok(_) => {}
-                Err(error) => self.malformed(command, 0, error),
-            },
+            // Some send it before their verack. The application hears of it after `Ready`.
+            Command::PROTOCONF => self.frame(command, body),
             // A peer may say why it will not have us.
             Command::REJECT => {
                 if let Ok(Message::Reject(reject)) = body.decode(command) {
@@ -107,9 +102,8 @@ impl Connection {
     }
 
     fn version(&mut self, version: Box<Version>) {
-        let answer = match self.handshake.version_received() {
-            Ok(answer) => answer,
-            Err(repeated) => return self.repeated_version(repeated.0),
+        let Ok(answer) = self.handshake.version_received() else {
+            return;
         };
         let least = self.config.min_protocol_version;
         if version.version < least {
@@ -145,6 +139,8 @@ impl Connection {
             return;
         };
         let version = Version::clone(version);
+        // It was about something that did not matter.
+        self.peer.reject = None;
         self.timers.handshake = None;
         self.decoder.set_trust(Trust::Peer);
         if self.params.capacity == Capacity::Full {
@@ -154,11 +150,8 @@ impl Connection {
         if version.version >= SENDHEADERS_VERSION {
             self.control(&Message::SendHeaders);
         }
-        self.phase = Phase::AwaitingAdmission(Some(Box::new(Ready {
-            version,
-            our_nonce: self.params.nonce,
-            negotiated_version: self.negotiated_version(),
-        })));
+        self.phase =
+            Phase::AwaitingAdmission(Some(Box::new(Ready::new(version, self.params.nonce))));
     }
 
     #[allow(
@@ -166,14 +159,13 @@ impl Connection {
         reason = "all other messages are the application's"
     )]
     fn frame(&mut self, command: Command, body: Body<'_>) {
+        let length = body.as_bytes().len();
         if command == Command::VERSION {
-            return self.repeated_version(command);
+            return self.repeated_version(length);
         }
         if command == Command::VERACK {
-            self.stats.discarded += 1;
-            return self.offend(Offence::Repeated(command));
+            return self.repeated(command, length);
         }
-        let length = body.as_bytes().len();
         let message = match body.decode(command) {
             Ok(message) => message,
             Err(error) => return self.malformed(command, length as u64, error),
@@ -186,8 +178,12 @@ impl Connection {
             }
             Message::SendHeaders => self.peer.send_headers = true,
             Message::Protoconf(_) if self.peer.protoconf.is_some() => {
-                self.stats.discarded += 1;
-                return self.offend(Offence::Repeated(command));
+                return self.repeated(command, length);
+            }
+            // A peer that has no room says so behind its verack, and hangs up. The node says the
+            // same of a `getdata` that it cannot serve, and stays: only an end makes it a reason.
+            Message::Reject(reject) if reject.code() == RejectCode::TOO_BUSY => {
+                self.peer.reject = Some(reject.clone());
             }
             Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),
             _ => {}
@@ -195,9 +191,14 @@ impl Connection {
         self.push_event(Event::Message(message), length);
     }
 
-    fn repeated_version(&mut self, command: Command) {
-        self.stats.discarded += 1;
+    fn repeated_version(&mut self, length: usize) {
+        let command = Command::VERSION;
         self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
+        self.repeated(command, length);
+    }
+
+    fn repeated(&mut self, command: Command, length: usize) {
+        self.discard(Some(command), length as u64, DiscardReason::Repeated);
         self.offend(Offence::Repeated(command));
     }
 
@@ -212,7 +213,7 @@ impl Connection {
 
     fn dropped(&mut self, command: Option<Command>, length: u64, why: Dropped) {
         let offence = match (why, command) {
-            (Dropped::TooLargeYet, Some(Command::VERSION)) => {
+            (Dropped::TooLargeYet, Some(Command::VERSION)) if !self.handshake.has_version() => {
                 return self.violation(Violation::MalformedVersion(DecodeError::TooLarge {
                     field: "version",
                     value: length,

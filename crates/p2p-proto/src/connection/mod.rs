@@ -95,6 +95,8 @@ pub struct Connection {
     events: VecDeque<(Event, usize)>,
     event_bytes: usize,
     peer: Peer,
+    /// The limit that our protoconf tells, in bytes.
+    announced: u32,
     /// Whether the peer's first header is still to be read.
     first_frame: bool,
     /// What the payload belongs to that comes in pieces now.
@@ -194,6 +196,7 @@ impl Connection {
             events: VecDeque::new(),
             event_bytes: 0,
             peer: Peer::default(),
+            announced: u32::try_from(effective(&config.limits).message).unwrap_or(u32::MAX),
             first_frame: true,
             streaming: Command::BLOCK,
             timers: Timers {
@@ -245,7 +248,7 @@ impl Connection {
     pub fn handle_written(&mut self, now: Instant, n: usize) {
         self.at(now);
         self.out.written(n);
-        self.stats.bytes_sent = self.out.written_total();
+        self.stats.bytes_sent += n as u64;
         // Once it ends, the flush has a deadline of its own.
         let waits = self.out.in_flight() && !self.is_closing();
         self.timers.write = waits.then(|| now + self.config.ping_timeout);
@@ -293,7 +296,10 @@ impl Connection {
     /// Other settings from now on. The network stays what it was.
     pub fn configure(&mut self, now: Instant, config: Arc<Config>) {
         self.at(now);
-        self.decoder.set_limits(effective(&config.limits));
+        let mut limits = effective(&config.limits);
+        // The peer may go on sending what our protoconf said that we take.
+        limits.message = limits.message.max(self.announced.into());
+        self.decoder.set_limits(limits);
         self.decoder.set_stream_above(stream_above(&config));
         self.pinger.reschedule(now, config.ping_interval);
         self.config = config;
@@ -411,18 +417,18 @@ impl Connection {
     /// we hang up in good order, `reject` and the like when the peer did wrong.
     pub fn close(&mut self, now: Instant, reason: CloseReason) {
         self.at(now);
+        let network_is_gone = matches!(reason, CloseReason::Network(_));
+        if network_is_gone {
+            self.out.clear();
+        }
         if self.is_closing() {
             return;
         }
-        let reason = match (reason, &self.phase, self.peer.reject.take()) {
-            (CloseReason::Network(_), Phase::Handshaking, Some(reject)) => {
-                CloseReason::RejectedByPeer(reject)
-            }
-            (reason, ..) => reason,
+        let reason = match self.peer.reject.take() {
+            Some(reject) if network_is_gone => CloseReason::RejectedByPeer(reject),
+            _ => reason,
         };
-        if let CloseReason::Network(_) | CloseReason::RejectedByPeer(_) = reason {
-            self.out.clear();
-        } else if !reason.flushes_data() {
+        if !reason.flushes_data() {
             self.out.clear_data();
         }
         if !matches!(self.phase, Phase::Connected) {
@@ -554,10 +560,9 @@ impl Connection {
             return;
         }
         if let Some(since) = self.blocked_since.take() {
-            let pause = now.saturating_duration_since(since);
-            self.pinger.stood_still(pause);
+            self.pinger.stood_still(since, now);
             if let Some(deadline) = &mut self.timers.handshake {
-                *deadline += pause;
+                *deadline += now.saturating_duration_since(since);
             }
         }
     }

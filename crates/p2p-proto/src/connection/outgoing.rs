@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Connection, Phase, effective};
+use super::{Connection, Phase};
 use crate::close::SendError;
 use crate::command::Command;
 use crate::config::PROTOCOL_VERSION;
@@ -54,10 +54,8 @@ impl Connection {
     }
 
     pub(super) fn send_protoconf(&mut self) {
-        let limit = effective(&self.config.limits).message;
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         // Not below the minimum, and a short list: there is nothing to refuse.
-        if let Ok(protoconf) = Protoconf::new(limit, "Default") {
+        if let Ok(protoconf) = Protoconf::new(self.announced, "Default") {
             self.control(&Message::Protoconf(protoconf));
         }
     }
@@ -72,8 +70,8 @@ impl Connection {
 
     pub(super) fn check_send(&self, command: Command, length: u64) -> Result<(), SendError> {
         self.check_open()?;
-        if let Command::VERSION | Command::VERACK | Command::PROTOCONF = command {
-            return Err(SendError::Handshake);
+        if let Command::VERSION | Command::VERACK | Command::PROTOCONF | Command::EXTMSG = command {
+            return Err(SendError::Reserved);
         }
         self.check_peer_limit(command, length)?;
         self.check_room(self.out.unwritten(), length)

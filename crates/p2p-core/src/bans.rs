@@ -1,0 +1,195 @@
+//! Who is banned, and until when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::peer::{Ban, BanReason};
+use crate::timestamp::Timestamp;
+
+/// Bans that are kept: a ban costs a peer one address, so the table must not grow with them.
+pub const MAX_BANS: usize = 100_000;
+
+/// Bans by IP, whatever the port.
+///
+/// # Security
+/// Bounded by [`MAX_BANS`]. When it is full the ban that expires soonest goes, one without an end
+/// last; a manual one never. Who owns many addresses can so shorten the bans of others, but never
+/// lift one that an operator set.
+#[derive(Debug, Default)]
+pub(crate) struct Bans {
+    by_ip: BTreeMap<IpAddr, Ban>,
+    /// Automatic bans by their end; `None` sorts last here.
+    ends: BTreeSet<(End, IpAddr)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    At(Timestamp),
+    Never { since: Timestamp },
+}
+
+impl Bans {
+    /// Bans an IP. A manual ban replaces an automatic one and is replaced by none; of two
+    /// automatic ones the longer stays. Returns whether anything changed.
+    pub(crate) fn ban(&mut self, ip: IpAddr, ban: Ban) -> bool {
+        if let Some(present) = self.by_ip.get(&ip) {
+            let keeps = present.reason == BanReason::Manual
+                || (ban.reason != BanReason::Manual && end_of(present) >= end_of(&ban));
+            if keeps {
+                return false;
+            }
+        } else if self.by_ip.len() >= MAX_BANS
+            && !self.make_room()
+            && ban.reason != BanReason::Manual
+        {
+            return false;
+        }
+        self.lift(ip);
+        if ban.reason != BanReason::Manual {
+            self.ends.insert((end_of(&ban), ip));
+        }
+        self.by_ip.insert(ip, ban);
+        true
+    }
+
+    /// Lifts the ban of an IP; whether there was one.
+    pub(crate) fn lift(&mut self, ip: IpAddr) -> bool {
+        match self.by_ip.remove(&ip) {
+            Some(ban) => {
+                self.ends.remove(&(end_of(&ban), ip));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The ban of an IP.
+    pub(crate) fn get(&self, ip: IpAddr) -> Option<&Ban> {
+        self.by_ip.get(&ip)
+    }
+
+    /// Takes out what has ended by now.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<IpAddr> {
+        let mut ended = Vec::new();
+        while let Some(&(End::At(end), ip)) = self.ends.first() {
+            if end > now {
+                break;
+            }
+            self.lift(ip);
+            ended.push(ip);
+        }
+        ended
+    }
+
+    /// When the next ban ends.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        match self.ends.first()? {
+            (End::At(end), _) => Some(*end),
+            (End::Never { .. }, _) => None,
+        }
+    }
+
+    /// Banned IPs.
+    pub(crate) fn len(&self) -> usize {
+        self.by_ip.len()
+    }
+
+    fn make_room(&mut self) -> bool {
+        let Some(&(_, ip)) = self.ends.first() else {
+            return false;
+        };
+        self.lift(ip)
+    }
+}
+
+fn end_of(ban: &Ban) -> End {
+    match ban.until {
+        Some(until) => End::At(until),
+        None => End::Never { since: ban.at },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn ip(n: u32) -> IpAddr {
+        IpAddr::V4(n.into())
+    }
+
+    fn automatic(until: Option<u64>) -> Ban {
+        Ban {
+            reason: BanReason::ProtocolViolation {
+                violation: "x".into(),
+            },
+            at: at(0),
+            until: until.map(at),
+        }
+    }
+
+    fn manual() -> Ban {
+        Ban {
+            reason: BanReason::Manual,
+            at: at(0),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn bans_end_when_they_say_and_not_before() {
+        let mut bans = Bans::default();
+        bans.ban(ip(1), automatic(Some(100)));
+        bans.ban(ip(2), automatic(Some(50)));
+        bans.ban(ip(3), automatic(None));
+        bans.ban(ip(4), manual());
+        assert_eq!(bans.next_end(), Some(at(50)));
+        assert!(bans.expire(at(49)).is_empty());
+        assert_eq!(bans.expire(at(50)), [ip(2)]);
+        assert_eq!(bans.expire(at(1_000_000)), [ip(1)]);
+        assert_eq!(bans.next_end(), None);
+        assert_eq!(bans.len(), 2);
+    }
+
+    #[test]
+    fn the_longer_automatic_ban_stays_and_the_manual_one_always() {
+        let mut bans = Bans::default();
+        assert!(bans.ban(ip(1), automatic(Some(100))));
+        assert!(!bans.ban(ip(1), automatic(Some(90))));
+        assert!(bans.ban(ip(1), automatic(Some(110))));
+        assert!(bans.ban(ip(1), manual()));
+        assert!(!bans.ban(ip(1), automatic(None)));
+        assert_eq!(bans.get(ip(1)), Some(&manual()));
+        assert!(bans.expire(at(u64::MAX)).is_empty());
+        assert!(bans.lift(ip(1)));
+        assert!(!bans.lift(ip(1)));
+    }
+
+    #[test]
+    fn a_full_table_gives_up_the_soonest_to_end_and_never_a_manual_one() {
+        let mut bans = Bans::default();
+        bans.ban(ip(0), manual());
+        for n in 1..MAX_BANS as u32 {
+            bans.ban(ip(n), automatic(Some(u64::from(n))));
+        }
+        assert_eq!(bans.len(), MAX_BANS);
+        assert!(bans.ban(ip(1 << 30), automatic(Some(1 << 40))));
+        assert_eq!(bans.len(), MAX_BANS);
+        assert!(bans.get(ip(0)).is_some());
+        assert!(bans.get(ip(1)).is_none());
+        assert!(bans.get(ip(2)).is_some());
+    }
+
+    #[test]
+    fn a_table_full_of_manual_bans_takes_no_automatic_one() {
+        let mut bans = Bans::default();
+        for n in 0..MAX_BANS as u32 {
+            bans.ban(ip(n), manual());
+        }
+        assert!(!bans.ban(ip(1 << 30), automatic(None)));
+        assert!(bans.ban(ip(1 << 30), manual()), "an operator's word counts");
+    }
+}

@@ -1,0 +1,135 @@
+//! The outage breaker: when nothing can be reached, nobody is to blame.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Distinct addresses that must have failed in a row. Fewer could be bad luck; with more, a node
+/// would write off its book before it noticed that its own line is down.
+const FAILURES: usize = 8;
+/// The first pause between probes.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between probes: an hour's outage is noticed as over within it.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Notices that everything fails, and slows dialling down for all until something works.
+///
+/// While it is open, failures count neither as retries nor against a peer's status, and one probe
+/// at a time is dialled, further and further apart.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    failed: VecDeque<SocketAddr>,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    next: Instant,
+    pause: Duration,
+}
+
+impl Breaker {
+    /// A dial has failed, with this many connections left.
+    pub(crate) fn failed(&mut self, now: Instant, address: SocketAddr, connections: usize) {
+        if connections > 0 {
+            self.worked();
+            return;
+        }
+        if let Some(open) = &mut self.open {
+            open.pause = (open.pause * 2).min(LONGEST_PAUSE);
+            open.next = now + open.pause;
+            return;
+        }
+        if !self.failed.contains(&address) {
+            self.failed.push_back(address);
+        }
+        if self.failed.len() >= FAILURES {
+            self.failed.clear();
+            self.open = Some(Open {
+                next: now + FIRST_PAUSE,
+                pause: FIRST_PAUSE,
+            });
+        }
+    }
+
+    /// Somebody was reached.
+    pub(crate) fn worked(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether there is an outage.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// How many dials may be made now, with this many under way; `None` for any number.
+    pub(crate) fn allowance(&self, now: Instant, dialing: usize) -> Option<usize> {
+        let open = self.open?;
+        Some(usize::from(dialing == 0 && now >= open.next))
+    }
+
+    /// When the next probe may be made.
+    pub(crate) fn next_probe(&self) -> Option<Instant> {
+        self.open.map(|open| open.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], n))
+    }
+
+    fn open_breaker(now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for n in 0..FAILURES as u16 {
+            assert!(!breaker.is_open());
+            breaker.failed(now, address(n), 0);
+        }
+        assert!(breaker.is_open());
+        breaker
+    }
+
+    #[test]
+    fn eight_distinct_failures_without_a_connection_open_it() {
+        let now = Instant::now();
+        open_breaker(now);
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            breaker.failed(now, address(1), 0);
+        }
+        assert!(!breaker.is_open(), "one peer that is down is no outage");
+        for n in 0..100 {
+            breaker.failed(now, address(n), 1);
+        }
+        assert!(!breaker.is_open(), "there is a connection");
+    }
+
+    #[test]
+    fn probes_go_one_at_a_time_and_no_further_apart_than_a_minute() {
+        let mut now = Instant::now();
+        let mut breaker = open_breaker(now);
+        let mut pauses = Vec::new();
+        for n in 0..10 {
+            assert_eq!(breaker.allowance(now, 0), Some(0));
+            let next = breaker.next_probe().unwrap();
+            pauses.push((next - now).as_secs());
+            now = next;
+            assert_eq!(breaker.allowance(now, 1), Some(0), "one is under way");
+            assert_eq!(breaker.allowance(now, 0), Some(1));
+            breaker.failed(now, address(n), 0);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn the_first_success_lifts_it() {
+        let now = Instant::now();
+        let mut breaker = open_breaker(now);
+        breaker.worked();
+        assert_eq!(breaker.allowance(now, 5), None);
+        assert_eq!(breaker.next_probe(), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! What is wrong with a configuration.
+
+use thiserror::Error;
+
+/// What is wrong with a configuration: which field, and which rule it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// More connections are wanted than allowed.
+    #[error("target_connections is {target}, more than max_connections, {max}")]
+    InvalidConnectionLimits {
+        /// `target_connections`.
+        target: usize,
+        /// `max_connections`.
+        max: usize,
+    },
+    /// A field has a value that it must not have.
+    #[error("{field} is {value}, but must be {rule}")]
+    InvalidField {
+        /// The field, as in a file: `connection.ping_timeout`.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// Nodes would refuse or ban us for our user agent.
+    #[error("user_agent is {user_agent:?}: nodes ban whose agent holds {pattern:?}")]
+    BannedOwnUserAgent {
+        /// `user_agent`.
+        user_agent: String,
+        /// The part that they take for another chain's, upper and lower case alike.
+        pattern: &'static str,
+    },
+    /// A field differs that only a restart can change.
+    #[error("{field} cannot be changed while the manager runs")]
+    ImmutableField {
+        /// The field.
+        field: &'static str,
+    },
+}

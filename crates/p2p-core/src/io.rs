@@ -1,0 +1,270 @@
+//! What goes into the manager and what comes out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use p2p_proto::{CloseReason, Config, Connection, Message, Params, Ready, Side, TimedAddress};
+use uuid::Uuid;
+
+use crate::connection::ConnId;
+use crate::error::DialFailure;
+use crate::events::ControlEvent;
+use crate::peer::Peer;
+
+/// Something that happened outside.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Input {
+    /// The transport of a dial is there.
+    Connected {
+        /// The dial's connection.
+        conn: ConnId,
+    },
+    /// A dial has failed.
+    DialFailed {
+        /// The dial's connection.
+        conn: ConnId,
+        /// Why.
+        failure: DialFailure,
+    },
+    /// The handshake is complete: [`Event::Ready`](p2p_proto::Event::Ready).
+    Ready {
+        /// The connection.
+        conn: ConnId,
+        /// What the peer said.
+        ready: Box<Ready>,
+    },
+    /// The connection has ended and its socket is gone:
+    /// [`Event::Closed`](p2p_proto::Event::Closed).
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A ping was answered.
+    Latency {
+        /// The connection.
+        conn: ConnId,
+        /// How long it took.
+        latency: Duration,
+    },
+    /// The peer named addresses (`addr`).
+    Gossip {
+        /// The connection.
+        conn: ConnId,
+        /// The addresses.
+        addresses: Vec<TimedAddress>,
+    },
+    /// The peer asks for addresses (`getaddr`).
+    AddressesWanted {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The DNS seeds were asked; those that failed named nobody.
+    Resolved {
+        /// What they named.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The listener is bound.
+    Listening {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The listener cannot be bound, or has failed.
+    ListenFailed {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: String,
+    },
+    /// A batch was stored, or not.
+    Stored {
+        /// Which one.
+        batch: BatchId,
+        /// What the store says.
+        result: Result<(), String>,
+    },
+    /// Records were changed from outside: by another manager, or an operator.
+    Changed {
+        /// As they are now.
+        peers: Vec<Peer>,
+    },
+    /// The user wants something.
+    Command(Command),
+}
+
+impl Input {
+    /// What the manager must hear of a message, if anything.
+    pub fn from_message(conn: ConnId, message: &Message) -> Option<Self> {
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "all other messages are the application's alone"
+        )]
+        match message {
+            Message::Addr(addr) => Some(Self::Gossip {
+                conn,
+                addresses: addr.iter().collect(),
+            }),
+            Message::GetAddr => Some(Self::AddressesWanted { conn }),
+            _ => None,
+        }
+    }
+}
+
+/// What the user wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Begin.
+    Start,
+    /// End.
+    Shutdown,
+    /// Ban an IP until the ban is lifted.
+    Ban(IpAddr),
+    /// Lift the ban of an IP.
+    Unban(IpAddr),
+    /// Make a peer known, to be dialled like others.
+    AddPeer(SocketAddr),
+    /// Hang up on a peer.
+    Disconnect(Uuid),
+}
+
+/// Names a batch of records on its way to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub(crate) u64);
+
+/// Something for the driver to do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Action {
+    /// Dial: answer with `Connected`, or with `DialFailed`.
+    Dial {
+        /// What the connection is to be made with.
+        setup: Setup,
+        /// How long the transport may take.
+        timeout: Duration,
+    },
+    /// Let messages flow: [`Connection::admit`].
+    Admit {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// End it: [`Connection::close`], or give up the dial. Answer with `Closed` (or, before the
+    /// transport is there, `DialFailed`) when the socket is gone.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Send a message: [`Connection::send`]. If it does not fit, nobody minds.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Give a connection other settings: [`Connection::configure`].
+    Configure {
+        /// The connection.
+        conn: ConnId,
+        /// The settings.
+        config: Arc<Config>,
+    },
+    /// Ask the DNS seeds, all at once: answer with `Resolved`.
+    Resolve {
+        /// Their names.
+        seeds: Vec<String>,
+        /// The port of the addresses that they name.
+        port: u16,
+        /// How long each may take.
+        timeout: Duration,
+    },
+    /// Listen: answer with `Listening` or `ListenFailed`.
+    Listen {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Stop listening.
+    Unlisten {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Store these records, all or none: answer with `Stored`. There is one batch at a time.
+    Persist {
+        /// Names the batch.
+        batch: BatchId,
+        /// The records.
+        peers: Vec<Peer>,
+    },
+    /// Tell the user.
+    Notify(ControlEvent),
+    /// Everything has ended: there will be no further action.
+    Stopped,
+}
+
+/// What a connection is made with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Names the connection.
+    pub conn: ConnId,
+    /// Names the peer.
+    pub peer_id: Uuid,
+    /// The settings that all connections share.
+    pub config: Arc<Config>,
+    /// Who dials.
+    pub side: Side,
+    /// What this one has of its own.
+    pub params: Params,
+}
+
+impl Setup {
+    /// The state machine of the connection, once its transport is there.
+    pub fn connection(self, now: Instant) -> Connection {
+        Connection::new(self.config, self.side, self.params, now)
+    }
+}
+
+/// Why a connection is not even accepted: it is closed before a byte is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The IP is banned.
+    #[error("banned")]
+    Banned,
+    /// There is a connection from the same IP and port.
+    #[error("duplicate connection")]
+    Duplicate,
+    /// The IP has as many connections as one may have.
+    #[error("too many connections from one address")]
+    PerIp,
+    /// Too many handshakes are under way.
+    #[error("too many handshakes under way")]
+    Pending,
+    /// There is no room, and too many are being told so already.
+    #[error("no room, and too many to be told")]
+    OverCapacity,
+    /// The node is not started, or shutting down.
+    #[error("not running")]
+    NotRunning,
+}
+
+/// Why [`Manager::poll_timeout`](crate::Manager::poll_timeout) wants to be called back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Wake {
+    /// A peer's backoff is over, or it is due to be revisited.
+    Candidate,
+    /// The next probe of an outage is due.
+    Probe,
+    /// The DNS seeds are due.
+    Dns,
+    /// The listener is to be tried again.
+    Listener,
+    /// A ban ends.
+    Ban,
+    /// The store is to be tried again.
+    Store,
+}

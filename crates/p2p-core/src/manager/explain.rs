@@ -1,0 +1,91 @@
+//! Answers to "why have I so few peers" and "what about this one".
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::Manager;
+use crate::book::Availability;
+use crate::peer::{Peer, PeerStatus};
+
+/// Why there are as many connections as there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Connections wanted.
+    pub target: usize,
+    /// Connections admitted.
+    pub connected: usize,
+    /// Slots taken by connections that are being made or unmade.
+    pub pending: usize,
+    /// Peers that could be dialled now.
+    pub ready: usize,
+    /// Peers that are not to be dialled yet, or are connected.
+    pub waiting: usize,
+    /// When the next of those may be dialled, from now.
+    pub next_in: Option<Duration>,
+    /// Peers written off for now.
+    pub inaccessible: usize,
+    /// IPs banned.
+    pub banned: usize,
+    /// Whether everything fails, so that dialling has slowed down for all.
+    pub outage: bool,
+}
+
+/// What is known about one address.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PeerExplanation {
+    /// The record.
+    pub peer: Peer,
+    /// Failed attempts since it last worked.
+    pub retries: u32,
+    /// Whether it is banned, or ourselves.
+    pub never: bool,
+    /// Whether there is a connection to it, or one being made.
+    pub busy: bool,
+    /// When it may be dialled, if it must wait.
+    pub next_attempt: Option<Instant>,
+}
+
+impl Manager {
+    /// Why there are as many connections as there are.
+    pub fn explain(&self) -> Explanation {
+        let statuses = [
+            PeerStatus::Valid,
+            PeerStatus::Unknown,
+            PeerStatus::Inaccessible,
+        ];
+        let ready: usize = statuses
+            .iter()
+            .map(|&status| self.book.ready_count(status))
+            .sum();
+        let banned = self.book.count(PeerStatus::Banned);
+        let due = self.book.next_due();
+        Explanation {
+            target: self.config.target_connections,
+            connected: self.slots.established(),
+            pending: self.slots.held() - self.slots.established(),
+            ready,
+            waiting: self.book.len().saturating_sub(ready + banned),
+            next_in: due.map(|due| due.saturating_duration_since(self.now)),
+            inaccessible: self.book.count(PeerStatus::Inaccessible),
+            banned: self.bans.len(),
+            outage: self.breaker.is_open(),
+        }
+    }
+
+    /// What is known about one address.
+    pub fn explain_peer(&self, address: SocketAddr) -> Option<PeerExplanation> {
+        let entry = self.book.get(super::canonical(address))?;
+        Some(PeerExplanation {
+            peer: entry.peer.clone(),
+            retries: entry.retries,
+            never: entry.availability == Availability::Never,
+            busy: entry.availability == Availability::Busy,
+            next_attempt: match entry.availability {
+                Availability::At(at) => Some(at),
+                Availability::Ready | Availability::Busy | Availability::Never => None,
+            },
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! What happens to connections: made, admitted, ended.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use p2p_proto::{Capacity, CloseReason, Message, Ready, Side};
+use rand_core::Rng;
+
+use super::{Manager, Run};
+use crate::backoff::jittered;
+use crate::book::Availability;
+use crate::connection::{ConnId, ConnectionState};
+use crate::error::{ConnectionError, DialFailure};
+use crate::events::ControlEvent;
+use crate::io::{Action, Refusal};
+use crate::mode::OperatingMode;
+use crate::peer::PeerStatus;
+use crate::restart::restart;
+use crate::verdict::{Verdict, verdict};
+
+/// Addresses at which we met ourselves that are kept: a node has a handful.
+const MAX_OURS: usize = 64;
+/// Ask a new outbound peer for addresses while fewer than this many are known: enough to find a
+/// full set of peers many times over.
+const ENOUGH_PEERS: usize = 1000;
+
+impl Manager {
+    /// Whether a connection that was just accepted may be spoken to, and what about.
+    pub(super) fn admission(&self, remote: SocketAddr) -> Result<Capacity, Refusal> {
+        let ip = remote.ip();
+        if self.run != Run::Running {
+            return Err(Refusal::NotRunning);
+        }
+        if self.bans.get(ip).is_some() {
+            return Err(Refusal::Banned);
+        }
+        if self.by_address.contains_key(&remote) {
+            return Err(Refusal::Duplicate);
+        }
+        if self.slots.inbound_of(ip) >= self.config.max_connections_per_ip() {
+            return Err(Refusal::PerIp);
+        }
+        if self.slots.held() + self.earmarks < self.config.max_connections {
+            if self.slots.pending_inbound() >= self.config.max_pending_inbound {
+                return Err(Refusal::Pending);
+            }
+            return Ok(Capacity::Free);
+        }
+        if self.slots.over_capacity() >= self.config.max_over_capacity
+            || self.slots.over_capacity_of(ip) >= MAX_OVER_CAPACITY_PER_IP
+        {
+            return Err(Refusal::OverCapacity);
+        }
+        Ok(Capacity::Full)
+    }
+
+    pub(super) fn connected(&mut self, conn: ConnId) {
+        self.go(conn, ConnectionState::AwaitingHandshake);
+    }
+
+    pub(super) fn dial_failed(&mut self, conn: ConnId, failure: DialFailure) {
+        // An answer about a connection that has ended, or whose transport was there.
+        let known = self.connections.get(&conn);
+        if !known.is_some_and(|live| {
+            live.connection.side == Side::Outbound && live.connection.ready.is_none()
+        }) {
+            return;
+        }
+        let Some(address) = self.forget(conn, &ConnectionError::Dial(failure)) else {
+            return;
+        };
+        let connections = self.slots.established();
+        self.breaker.failed(self.now, address, connections);
+        self.back_off(address);
+    }
+
+    /// The handshake is complete: who is it, and may it stay?
+    pub(super) fn ready(&mut self, conn: ConnId, ready: Box<Ready>) {
+        let Some(live) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        if live.connection.state != ConnectionState::AwaitingHandshake {
+            return;
+        }
+        let peer_nonce = ready.version.nonce;
+        live.connection.ready = Some(ready);
+        let connection = live.connection.clone();
+        if self.bans.get(connection.address.ip()).is_some() {
+            return self.close(conn, CloseReason::Banned);
+        }
+        let ourselves = |live: &super::Live| live.connection.our_nonce == peer_nonce;
+        if let Some(other) = self.connections.values().find(|live| ourselves(live)) {
+            let other = other.connection.id;
+            self.close(other, CloseReason::SelfConnection);
+            return self.close(conn, CloseReason::SelfConnection);
+        }
+        if let Some(other) = self.same_node(conn) {
+            // Both ends see the same two nonces, and so keep the same connection.
+            let nonce = |conn| {
+                self.connections
+                    .get(&conn)
+                    .and_then(|live| live.connection.dialler_nonce())
+            };
+            if nonce(other) <= nonce(conn) {
+                return self.close(conn, CloseReason::Duplicate);
+            }
+            self.close(other, CloseReason::Duplicate);
+        }
+        self.admit(conn);
+    }
+
+    /// The connection of the other direction to the same node.
+    fn same_node(&self, conn: ConnId) -> Option<ConnId> {
+        let connection = &self.connections.get(&conn)?.connection;
+        let (ip, port) = connection.listens_at()?;
+        let address = SocketAddr::new(ip, port);
+        let other = match connection.side {
+            Side::Inbound => self.by_address.get(&address),
+            Side::Outbound => self.listening_peers.get(&address),
+        };
+        let other = *other?;
+        let other_side = self.connections.get(&other)?.connection.side;
+        let closing = self.connections.get(&other)?.connection.state == ConnectionState::Failed;
+        (other != conn && other_side != connection.side && !closing).then_some(other)
+    }
+
+    fn admit(&mut self, conn: ConnId) {
+        self.go(conn, ConnectionState::Connected);
+        let now = self.now;
+        let Some(live) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        live.was_established = true;
+        live.connection.since = now;
+        let connection = live.connection.clone();
+        let Some(ready) = &connection.ready else {
+            return;
+        };
+        let (peer_id, address) = (connection.peer_id, connection.address);
+        self.breaker.worked();
+        match connection.side {
+            Side::Outbound => self.was_reached(address, &ready.version),
+            Side::Inbound => {
+                if let Some((ip, port)) = connection.listens_at() {
+                    let listens_at = SocketAddr::new(ip, port);
+                    self.listening_peers.insert(listens_at, conn);
+                    self.book.set_availability(listens_at, Availability::Busy);
+                }
+            }
+        }
+        self.actions.push_back(Action::Admit { conn });
+        self.notify(ControlEvent::HandshakeComplete {
+            peer_id,
+            address,
+            user_agent: ready.version.user_agent.clone(),
+            version: ready.version.version,
+            services: ready.version.services,
+            height: ready.version.start_height,
+        });
+        self.notify(ControlEvent::ConnectionEstablished {
+            peer_id,
+            address,
+            is_inbound: connection.side == Side::Inbound,
+        });
+        if connection.side == Side::Outbound
+            && self.mode == OperatingMode::Normal
+            && self.book.len() < ENOUGH_PEERS
+        {
+            let message = Message::GetAddr;
+            self.actions.push_back(Action::Send { conn, message });
+        }
+    }
+
+    /// The connection has ended: what becomes of the peer?
+    pub(super) fn closed(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(live) = self.connections.get(&conn) else {
+            return;
+        };
+        let established = live.was_established;
+        let connection = live.connection.clone();
+        let verdict = verdict(&reason, connection.side, established);
+        let error = ConnectionError::Closed(reason);
+        let Some(address) = self.forget(conn, &error) else {
+            return;
+        };
+        if let ConnectionError::Closed(CloseReason::Misbehavior(_) | CloseReason::FramingLost(_)) =
+            error
+        {
+            self.notify(ControlEvent::PeerMisbehavior {
+                peer_id: connection.peer_id,
+                address,
+                reason: error.clone(),
+            });
+        }
+        let ban_until = self.config.ban_duration;
+        match verdict {
+            Verdict::Ban(reason) => self.ban(address.ip(), reason, ban_until),
+            _ if connection.side == Side::Inbound => {}
+            Verdict::Restart => self.restart(address, error),
+            Verdict::Backoff => self.back_off(address),
+            Verdict::Inaccessible => self.write_off(address),
+            Verdict::Ours => {
+                if self.ours.len() < MAX_OURS {
+                    self.ours.insert(address);
+                }
+                self.book.set_availability(address, Availability::Never);
+            }
+            Verdict::Nothing => self.rest(address),
+        }
+    }
+
+    pub(super) fn measured(&mut self, conn: ConnId, latency: Duration) {
+        if let Some(live) = self.connections.get_mut(&conn) {
+            live.latency = Some(latency);
+        }
+    }
+
+    /// Tells the driver to end a connection. Its slot stays taken until the socket is gone.
+    pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        if self.go(conn, ConnectionState::Failed) {
+            self.actions.push_back(Action::Close { conn, reason });
+        }
+    }
+
+    /// Takes a connection out of every table, and tells what became of it.
+    fn forget(&mut self, conn: ConnId, reason: &ConnectionError) -> Option<SocketAddr> {
+        let live = self.connections.remove(&conn)?;
+        let connection = live.connection;
+        let (peer_id, address) = (connection.peer_id, connection.address);
+        self.slots.remove(&connection);
+        self.by_address.remove(&address);
+        if connection.side == Side::Outbound {
+            if live.was_established {
+                self.book.disconnected(address);
+            }
+        } else if let Some((ip, port)) = connection.listens_at() {
+            let listens_at = SocketAddr::new(ip, port);
+            if self.listening_peers.get(&listens_at) == Some(&conn) {
+                self.listening_peers.remove(&listens_at);
+                self.free(listens_at);
+            }
+        }
+        if let ConnectionError::Closed(CloseReason::Evicted) = reason {
+            self.earmarks += 1;
+        }
+        let reason = reason.clone();
+        self.notify(match &reason {
+            ConnectionError::Closed(closed) if live.was_established => {
+                ControlEvent::ConnectionLost {
+                    peer_id,
+                    address,
+                    initiator: closed.initiator(),
+                    reason,
+                }
+            }
+            ConnectionError::Closed(CloseReason::OverCapacity) => {
+                ControlEvent::ConnectionRejectedCapacity { peer_id, address }
+            }
+            ConnectionError::Closed(_) | ConnectionError::Dial(_) => {
+                ControlEvent::ConnectionFailed {
+                    peer_id,
+                    address,
+                    reason,
+                }
+            }
+        });
+        Some(address)
+    }
+
+    /// Moves a connection on, and its count with it; false if its lifecycle does not allow it.
+    fn go(&mut self, conn: ConnId, to: ConnectionState) -> bool {
+        let Some(live) = self.connections.get_mut(&conn) else {
+            return false;
+        };
+        self.slots.remove(&live.connection);
+        let went = live.connection.go(to).is_ok();
+        self.slots.add(&live.connection);
+        went
+    }
+
+    /// A lost connection is made again at once, if restarts are left.
+    fn restart(&mut self, address: SocketAddr, reason: ConnectionError) {
+        let now = self.timestamp();
+        let (max, window) = (
+            self.config.connection.max_restarts,
+            self.config.connection.restart_window,
+        );
+        let attempt = self
+            .book
+            .update(address, |peer| (peer.id, restart(peer, now, max, window)));
+        self.records.touch(address);
+        match attempt {
+            Some((peer_id, Some(attempt))) if self.run == Run::Running => {
+                self.free(address);
+                if !self.restarts.contains(&address) {
+                    self.restarts.push_back(address);
+                }
+                self.notify(ControlEvent::ConnectionRestarting {
+                    peer_id,
+                    address,
+                    reason,
+                    attempt,
+                });
+            }
+            _ => self.write_off(address),
+        }
+    }
+
+    /// A failed attempt: later again, and each time later still, until there were too many.
+    fn back_off(&mut self, address: SocketAddr) {
+        if self.breaker.is_open() {
+            // Nothing can be reached: nobody is to blame.
+            return self.free(address);
+        }
+        let retries = self.book.retries(address).unwrap_or_default();
+        let connection = &self.config.connection;
+        let backoff = match self.mode {
+            OperatingMode::FixedPeerList(_) => connection.backoff(retries),
+            OperatingMode::Normal => match connection.retry_after(retries) {
+                Some(backoff) => backoff,
+                None => return self.write_off(address),
+            },
+        };
+        let pause = jittered(backoff, self.rng.next_u64());
+        self.book.set_retries(address, retries.saturating_add(1));
+        self.available_at(address, pause);
+    }
+
+    /// Not to be reached or kept: revisited later. One on the fixed list is never given up.
+    fn write_off(&mut self, address: SocketAddr) {
+        let now = self.timestamp();
+        self.book.update(address, |peer| {
+            peer.set_status(PeerStatus::Inaccessible, now)
+        });
+        self.records.touch(address);
+        if self.mode == OperatingMode::Normal {
+            self.book.set_retries(address, 0);
+            self.available_at(address, self.config.inaccessible_retry);
+        } else {
+            let retries = self.book.retries(address).unwrap_or_default();
+            let pause = jittered(self.config.connection.backoff(retries), self.rng.next_u64());
+            self.book.set_retries(address, retries.saturating_add(1));
+            self.available_at(address, pause);
+        }
+    }
+
+    /// Nothing is held against the peer, but there is no hurry either.
+    fn rest(&mut self, address: SocketAddr) {
+        self.available_at(address, self.config.connection.initial_backoff);
+    }
+
+    /// The address may be dialled after a pause, unless something else is against it.
+    fn available_at(&mut self, address: SocketAddr, pause: Duration) {
+        let availability = match self.availability(address) {
+            Availability::Ready => Availability::At(self.now + pause),
+            other @ (Availability::At(_) | Availability::Busy | Availability::Never) => other,
+        };
+        self.book.set_availability(address, availability);
+    }
+
+    /// The address may be dialled again, unless something else is against it.
+    pub(super) fn free(&mut self, address: SocketAddr) {
+        let availability = self.availability(address);
+        self.book.set_availability(address, availability);
+    }
+}
+
+/// Handshakes of one IP at once that only tell "no room".
+const MAX_OVER_CAPACITY_PER_IP: usize = 2;

@@ -1,0 +1,347 @@
+//! The one place that decides: what is, against what should be.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use p2p_proto::{Capacity, CloseReason, Side};
+
+use super::{Manager, Run};
+use crate::book::Availability;
+use crate::connection::{ConnId, ConnectionState};
+use crate::events::ControlEvent;
+use crate::io::{Action, Wake};
+use crate::mode::OperatingMode;
+use crate::netgroup::NetGroup;
+use crate::peer::PeerStatus;
+
+/// The DNS seeds: when to ask, and whether an answer is due.
+#[derive(Debug, Default)]
+pub(super) struct Dns {
+    due: Option<Instant>,
+    asked: bool,
+}
+
+impl Dns {
+    /// Ask as soon as possible.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// The seeds have answered.
+    pub(super) fn answered(&mut self) {
+        self.asked = false;
+    }
+}
+
+/// The listener, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listener {
+    Off,
+    /// Asked for; no answer yet.
+    Asked(SocketAddr),
+    /// Bound: asked for, and where it is.
+    On(SocketAddr, SocketAddr),
+    /// To be tried again.
+    Failed(SocketAddr, Instant),
+}
+
+impl Manager {
+    /// Brings what is closer to what should be. Called again at once, it does nothing.
+    pub(super) fn reconcile(&mut self) {
+        match self.run {
+            Run::Idle | Run::Stopped => {}
+            Run::Running => {
+                self.lift_ended_bans();
+                self.listen();
+                self.resolve();
+                self.dial();
+            }
+            Run::Stopping => self.wind_down(),
+        }
+        self.persist();
+        self.stop_if_done();
+        self.wake = self.next_wake();
+    }
+
+    fn lift_ended_bans(&mut self) {
+        for ip in self.bans.expire(self.timestamp()) {
+            self.unbanned(ip);
+        }
+    }
+
+    // the listener
+
+    fn listen(&mut self) {
+        let wanted = self.config.listen_on();
+        match (self.listener, wanted) {
+            (Listener::Asked(at) | Listener::On(at, _), wanted) if wanted != Some(at) => {
+                self.unlisten(at);
+                self.listen();
+            }
+            (Listener::Failed(at, _), wanted) if wanted != Some(at) => {
+                self.listener = Listener::Off;
+                self.listen();
+            }
+            (Listener::Off, Some(address)) => self.ask_to_listen(address),
+            (Listener::Failed(address, retry), _) if retry <= self.now => {
+                self.ask_to_listen(address);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_to_listen(&mut self, address: SocketAddr) {
+        self.listener = Listener::Asked(address);
+        self.actions.push_back(Action::Listen { address });
+    }
+
+    fn unlisten(&mut self, address: SocketAddr) {
+        self.listener = Listener::Off;
+        self.actions.push_back(Action::Unlisten { address });
+        self.tell_listen_port(0);
+    }
+
+    /// Where we really listen, as asked for or with a port of the system's choice.
+    pub(super) fn listening(&mut self, address: SocketAddr) {
+        let Listener::Asked(asked) = self.listener else {
+            return;
+        };
+        self.listener = Listener::On(asked, address);
+        self.tell_listen_port(address.port());
+        self.notify(ControlEvent::ListenerStarted { address });
+    }
+
+    pub(super) fn listen_failed(&mut self, address: SocketAddr, error: String) {
+        let (Listener::Asked(asked) | Listener::On(asked, _)) = self.listener else {
+            return;
+        };
+        if asked != address {
+            return;
+        }
+        let retry = self.now + self.config.listener_retry_interval;
+        self.listener = Listener::Failed(asked, retry);
+        self.notify(ControlEvent::ListenerBindFailed { address, error });
+    }
+
+    // DNS
+
+    fn resolve(&mut self) {
+        let seeds = self.config.dns_seeds();
+        let due = self.dns.due.is_some_and(|due| due <= self.now);
+        if !due || self.dns.asked || self.mode != OperatingMode::Normal || seeds.is_empty() {
+            return;
+        }
+        self.dns = Dns {
+            due: Some(self.now + self.config.dns_interval),
+            asked: true,
+        };
+        self.actions.push_back(Action::Resolve {
+            seeds,
+            port: self.config.default_port(),
+            timeout: self.config.dns_timeout,
+        });
+    }
+
+    // dialling
+
+    fn dial(&mut self) {
+        self.book.advance(self.now);
+        loop {
+            let dialing = self.slots.dialing();
+            if self.breaker.allowance(self.now, dialing) == Some(0) || !self.wants_more() {
+                break;
+            }
+            let Some(address) = self.candidate() else {
+                self.earmarks = 0;
+                break;
+            };
+            if self.slots.held() >= self.config.max_connections {
+                self.make_room();
+                break;
+            }
+            self.dial_to(address);
+        }
+    }
+
+    /// Whether another outbound connection is wanted, if there were somebody to dial.
+    fn wants_more(&self) -> bool {
+        match self.mode {
+            OperatingMode::FixedPeerList(_) => true,
+            OperatingMode::Normal => {
+                self.slots.held() < self.config.target_connections
+                    || self.slots.outbound() < self.config.min_outbound()
+            }
+        }
+    }
+
+    /// Whom to dial next.
+    fn candidate(&mut self) -> Option<SocketAddr> {
+        while let Some(&address) = self.restarts.front() {
+            if self.availability(address) == Availability::Ready {
+                return Some(address);
+            }
+            self.restarts.pop_front();
+        }
+        match &self.mode {
+            OperatingMode::FixedPeerList(fixed) => fixed
+                .iter()
+                .map(|&address| super::canonical(address))
+                .find(|&address| {
+                    let entry = self.book.get(address);
+                    entry.is_some_and(|entry| entry.availability == Availability::Ready)
+                }),
+            OperatingMode::Normal => [
+                PeerStatus::Valid,
+                PeerStatus::Unknown,
+                PeerStatus::Inaccessible,
+            ]
+            .into_iter()
+            .find_map(|status| self.book.candidate(status)),
+        }
+    }
+
+    fn dial_to(&mut self, address: SocketAddr) {
+        self.restarts.retain(|&restart| restart != address);
+        self.earmarks = self.earmarks.saturating_sub(1);
+        let now = self.timestamp();
+        self.book
+            .update(address, |peer| peer.last_attempt = Some(now));
+        self.book.set_availability(address, Availability::Busy);
+        self.records.touch(address);
+        let setup = self.setup(address, Side::Outbound, Capacity::Free);
+        self.actions.push_back(Action::Dial {
+            setup,
+            timeout: self.config.connection.connect_timeout,
+        });
+    }
+
+    /// All slots are taken. If others filled them and we have too few connections of our own
+    /// choice, the least useful inbound peer makes room.
+    ///
+    /// Protected, as in the node: the half that has been connected longest, and the quarter that
+    /// answers fastest. Of the others the youngest goes of the netgroup that has most of them: who
+    /// fills slots from few networks loses them first.
+    fn make_room(&mut self) {
+        if self.slots.outbound() >= self.config.min_outbound()
+            || self.earmarks > 0
+            || self.is_evicting()
+        {
+            return;
+        }
+        if let Some(victim) = self.least_useful_inbound() {
+            self.close(victim, CloseReason::Evicted);
+        }
+    }
+
+    fn is_evicting(&self) -> bool {
+        self.connections.values().any(|live| {
+            live.connection.is_inbound() && live.connection.state == ConnectionState::Failed
+        })
+    }
+
+    fn least_useful_inbound(&self) -> Option<ConnId> {
+        let mut inbound: Vec<_> = self
+            .connections
+            .values()
+            .filter(|live| {
+                live.connection.is_inbound() && live.connection.state == ConnectionState::Connected
+            })
+            .collect();
+        inbound.sort_by_key(|live| (live.latency.is_none(), live.latency, live.connection.id));
+        let fast = inbound.len() / 4;
+        let mut inbound = inbound.split_off(fast);
+        inbound.sort_by_key(|live| (live.connection.since, live.connection.id));
+        let old = inbound.len() / 2;
+        let candidates = inbound.split_off(old);
+        let group = |live: &super::Live| NetGroup::of(live.connection.address.ip());
+        let mut sizes = std::collections::BTreeMap::new();
+        for live in &candidates {
+            *sizes.entry(group(live)).or_insert(0_usize) += 1;
+        }
+        candidates
+            .into_iter()
+            .max_by_key(|live| {
+                (
+                    sizes[&group(live)],
+                    live.connection.since,
+                    live.connection.id,
+                )
+            })
+            .map(|live| live.connection.id)
+    }
+
+    // the end
+
+    fn wind_down(&mut self) {
+        if let Listener::Asked(at) | Listener::On(at, _) = self.listener {
+            self.unlisten(at);
+        }
+        for conn in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.close(conn, CloseReason::Shutdown);
+        }
+    }
+
+    fn stop_if_done(&mut self) {
+        let done = self.run == Run::Stopping && self.connections.is_empty();
+        // A store that fails does not hold up the end.
+        let stored = self.records.is_clean() || self.records.retry_at().is_some();
+        if done && stored {
+            self.run = Run::Stopped;
+            self.actions.push_back(Action::Stopped);
+        }
+    }
+
+    // the next time to look
+
+    fn next_wake(&self) -> Option<(Instant, Wake)> {
+        if self.run == Run::Stopped {
+            return None;
+        }
+        let running = self.run == Run::Running;
+        let candidate = (running && self.wants_more())
+            .then(|| self.next_candidate())
+            .flatten();
+        let dns = (self.mode == OperatingMode::Normal && !self.config.dns_seeds().is_empty())
+            .then_some(self.dns.due)
+            .flatten();
+        let listener = match self.listener {
+            Listener::Failed(_, retry) => Some(retry),
+            Listener::Off | Listener::Asked(_) | Listener::On(..) => None,
+        };
+        let ban = self.bans.next_end().map(|end| self.instant_of(end));
+        [
+            candidate,
+            dns.filter(|_| running && !self.dns.asked)
+                .map(|at| (at, Wake::Dns)),
+            listener.filter(|_| running).map(|at| (at, Wake::Listener)),
+            ban.filter(|_| running).map(|at| (at, Wake::Ban)),
+            self.records.retry_at().map(|at| (at, Wake::Store)),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn next_candidate(&self) -> Option<(Instant, Wake)> {
+        if self.slots.held() >= self.config.max_connections {
+            // A connection must end first.
+            return None;
+        }
+        match self.breaker.next_probe() {
+            Some(_) if self.slots.dialing() > 0 => None,
+            Some(probe) => {
+                let ready = self.book.next_due().map_or(probe, |due| due.max(probe));
+                let any = [
+                    PeerStatus::Valid,
+                    PeerStatus::Unknown,
+                    PeerStatus::Inaccessible,
+                ];
+                let now = any
+                    .into_iter()
+                    .any(|status| self.book.candidate(status).is_some());
+                Some((if now { probe } else { ready }, Wake::Probe))
+            }
+            None => self.book.next_due().map(|due| (due, Wake::Candidate)),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Programs that mean no good.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use p2p_core::Network as Chain;
+use p2p_proto::{
+    Addr, Message, NetworkAddress, Nonce, Services, TimedAddress, UserAgent, Version,
+    VersionFields, encode_frame,
+};
+
+use crate::network::{HostId, Network, Socket, SocketEvent};
+use crate::pipe::Read;
+use crate::program::Program;
+use crate::time::Time;
+
+/// How often one acts.
+const PACE: Duration = Duration::from_secs(1);
+/// Connections that one holds at a time.
+const AT_ONCE: usize = 40;
+
+/// What a hostile program does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Trick {
+    /// Connects, and says nothing.
+    Silence,
+    /// Sends its version, and never a verack.
+    HalfHandshake,
+    /// Names a thousand addresses a second, all of nobody.
+    EndlessAddr,
+    /// Speaks with the magic of another network.
+    WrongMagic,
+    /// Says that it is software of another chain.
+    OtherChain,
+    /// Connects, shakes hands, hangs up, and begins again.
+    Storm,
+    /// Asks, and hardly reads the answers.
+    SlowReader,
+    /// Sends a thousand pings a second.
+    PingFlood,
+}
+
+impl Trick {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Silence,
+        Self::HalfHandshake,
+        Self::EndlessAddr,
+        Self::WrongMagic,
+        Self::OtherChain,
+        Self::Storm,
+        Self::SlowReader,
+        Self::PingFlood,
+    ];
+
+    fn shakes_hands(self) -> bool {
+        !matches!(self, Self::Silence | Self::WrongMagic | Self::OtherChain)
+    }
+
+    fn reads(self) -> bool {
+        !matches!(self, Self::SlowReader)
+    }
+}
+
+/// A program with a [`Trick`]: it dials its victims, and those who dial it fare no better.
+#[derive(Debug)]
+pub struct Hostile {
+    host: HostId,
+    ip: IpAddr,
+    trick: Trick,
+    victims: Vec<SocketAddr>,
+    sockets: BTreeMap<Socket, Talk>,
+    next: Time,
+    turn: usize,
+}
+
+#[derive(Debug, Default)]
+struct Talk {
+    connected: bool,
+    /// What the socket has not taken yet.
+    output: BytesMut,
+    since: Time,
+}
+
+impl Hostile {
+    /// One on a host.
+    pub fn new(host: HostId, ip: IpAddr, trick: Trick, victims: Vec<SocketAddr>) -> Self {
+        Self {
+            host,
+            ip,
+            trick,
+            victims,
+            sockets: BTreeMap::new(),
+            next: Time::ZERO,
+            turn: 0,
+        }
+    }
+
+    fn greeting(&self, net: &mut Network) -> BytesMut {
+        let mut out = BytesMut::new();
+        let chain = match self.trick {
+            Trick::WrongMagic => Chain::Testnet,
+            _ => Chain::Mainnet,
+        };
+        if self.trick == Trick::Silence {
+            return out;
+        }
+        let nobody = NetworkAddress::UNSPECIFIED;
+        let version = Version {
+            nonce: net.rng.next(),
+            user_agent: UserAgent::from_static(match self.trick {
+                Trick::OtherChain => "/Bitcoin ABC:0.30.0/",
+                _ => "/Bitcoin SV:1.2.2/",
+            }),
+            fields: VersionFields::Relay,
+            ..Version::minimal(70016, 1_700_000_000, nobody)
+        };
+        encode_frame(chain, &Message::Version(Box::new(version)), &mut out);
+        if self.trick.shakes_hands() && self.trick != Trick::HalfHandshake {
+            encode_frame(chain, &Message::Verack, &mut out);
+        }
+        out
+    }
+
+    fn molest(&self, net: &mut Network) -> BytesMut {
+        let mut out = BytesMut::new();
+        match self.trick {
+            Trick::EndlessAddr => {
+                let nobody = |_| TimedAddress {
+                    time: 1_700_000_000,
+                    // Hosts of no world, at ports where one could listen.
+                    address: NetworkAddress::new(
+                        Services::NETWORK,
+                        ([120, 1, net.rng.next() as u8, net.rng.next() as u8], 8333).into(),
+                    ),
+                };
+                if let Ok(addr) = Addr::new((0..1000).map(nobody)) {
+                    encode_frame(Chain::Mainnet, &Message::Addr(addr), &mut out);
+                }
+            }
+            Trick::PingFlood | Trick::SlowReader => {
+                for _ in 0..1000 {
+                    let ping = Message::Ping(Nonce(net.rng.next()));
+                    encode_frame(Chain::Mainnet, &ping, &mut out);
+                }
+            }
+            _ => {}
+        }
+        out
+    }
+
+    fn talk(&mut self, net: &mut Network, socket: Socket) {
+        let Some(talk) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        while !talk.output.is_empty() {
+            let bytes = Bytes::copy_from_slice(&talk.output);
+            match net.write(socket, &bytes) {
+                Ok(0) => break,
+                Ok(n) => drop(talk.output.split_to(n)),
+                Err(_) => return self.hang_up(net, socket),
+            }
+        }
+        if !self.trick.reads() {
+            return;
+        }
+        loop {
+            match net.read(socket) {
+                Read::Data(_) => {}
+                Read::Nothing => return,
+                Read::Eof | Read::Reset => return self.hang_up(net, socket),
+            }
+        }
+    }
+
+    fn hang_up(&mut self, net: &mut Network, socket: Socket) {
+        self.sockets.remove(&socket);
+        net.close(socket);
+    }
+
+    fn begin(&mut self, net: &mut Network, socket: Socket) {
+        let greeting = self.greeting(net);
+        let talk = self.sockets.entry(socket).or_default();
+        talk.connected = true;
+        talk.since = net.now;
+        talk.output = greeting;
+        self.talk(net, socket);
+    }
+
+    /// A storm hangs up as soon as it has shaken hands; the others when they got nowhere.
+    fn give_up(&mut self, net: &mut Network) {
+        let lifetime = match self.trick {
+            Trick::Storm => Duration::from_secs(2),
+            _ => Duration::from_secs(300),
+        };
+        let old = |(_, talk): &(&Socket, &Talk)| net.now - talk.since > lifetime;
+        let old: Vec<Socket> = self.sockets.iter().filter(old).map(|(s, _)| *s).collect();
+        for socket in old {
+            self.hang_up(net, socket);
+        }
+    }
+}
+
+impl Program for Hostile {
+    fn start(&mut self, net: &mut Network) {
+        // A port that is taken is nobody's but its own.
+        let _ = net.listen(self.host, (self.ip, 8333).into());
+        net.note(self.host, format_args!("is hostile: {:?}", self.trick));
+        self.next = net.now + PACE;
+    }
+
+    fn handle(&mut self, net: &mut Network, socket: Socket, event: SocketEvent) {
+        match event {
+            SocketEvent::Incoming { .. } => {
+                net.accept(socket);
+                self.begin(net, socket);
+            }
+            SocketEvent::Connected => self.begin(net, socket),
+            SocketEvent::Refused => self.hang_up(net, socket),
+            SocketEvent::Readable | SocketEvent::Writable => self.talk(net, socket),
+        }
+    }
+
+    fn wake(&mut self, net: &mut Network) {
+        self.next = net.now + PACE;
+        self.give_up(net);
+        if self.sockets.len() < AT_ONCE && !self.victims.is_empty() {
+            let victim = self.victims[self.turn % self.victims.len()];
+            self.turn += 1;
+            let socket = net.dial(self.host, self.ip, victim);
+            let talk = Talk {
+                since: net.now,
+                ..Talk::default()
+            };
+            self.sockets.insert(socket, talk);
+        }
+        let talking: Vec<Socket> = self
+            .sockets
+            .iter()
+            .filter(|(_, talk)| talk.connected && talk.output.is_empty())
+            .map(|(&socket, _)| socket)
+            .collect();
+        for socket in talking {
+            let output = self.molest(net);
+            if let Some(talk) = self.sockets.get_mut(&socket) {
+                talk.output = output;
+            }
+            if self.trick == Trick::SlowReader {
+                net.read_up_to(socket, 100);
+            }
+            self.talk(net, socket);
+        }
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        Some(self.next)
+    }
+}

@@ -1,0 +1,412 @@
+//! What one node was seen to do, and whether it may: an account of its own, kept beside the
+//! manager's and from other facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Sum;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use p2p_core::{CloseReason, ConnectionConfig, ControlEvent, OperatingMode, Timestamp};
+use p2p_proto::NetworkFailure;
+
+use crate::invariants::Rule;
+use crate::network::FIRST_EPHEMERAL_PORT;
+
+/// Distinct dials that must fail in a row before a node may take it for an outage.
+const OUTAGE: usize = 8;
+/// The longest pause between the probes of an outage.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Records count milliseconds, so what follows from them may be this much early.
+const TOLERANCE: Duration = Duration::from_millis(2);
+
+/// Counts of what a node did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Dials made.
+    pub dials: u64,
+    /// Dials made in an outage.
+    pub probes: u64,
+    /// Connections admitted.
+    pub established: u64,
+    /// Admitted connections that ended.
+    pub lost: u64,
+    /// Connections let in.
+    pub accepted: u64,
+    /// Connections refused before a byte was read.
+    pub refused: u64,
+    /// Messages of the application received.
+    pub messages: u64,
+    /// Bans reported.
+    pub bans: u64,
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            dials: a.dials + b.dials,
+            probes: a.probes + b.probes,
+            established: a.established + b.established,
+            lost: a.lost + b.lost,
+            accepted: a.accepted + b.accepted,
+            refused: a.refused + b.refused,
+            messages: a.messages + b.messages,
+            bans: a.bans + b.bans,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) tally: Tally,
+    phases: BTreeMap<SocketAddr, Phase>,
+    bans: BTreeMap<IpAddr, Option<Timestamp>>,
+    past: BTreeMap<SocketAddr, Past>,
+    ours: BTreeSet<SocketAddr>,
+    outage: Outage,
+    /// Connections that are gone, and of which nothing was said yet.
+    untold: BTreeSet<SocketAddr>,
+    broken: Vec<(Rule, String)>,
+}
+
+/// How far the events of a connection have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Dialled,
+    Accepted,
+    Shaken,
+    Established,
+}
+
+/// What an address did before.
+#[derive(Debug, Default)]
+struct Past {
+    failures: u32,
+    not_before: Option<Instant>,
+    restarts: u32,
+    window: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Outage {
+    failed: BTreeSet<SocketAddr>,
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Outage {
+    fn is_on(&self) -> bool {
+        self.failed.len() >= OUTAGE
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended<'a> {
+    Dial,
+    Closed(&'a CloseReason),
+}
+
+/// What the rules depend on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) now: Instant,
+    pub(crate) wall: Timestamp,
+    pub(crate) mode: &'a OperatingMode,
+    pub(crate) connection: &'a ConnectionConfig,
+    pub(crate) inaccessible_retry: Duration,
+}
+
+impl Ledger {
+    pub(crate) fn breaks(&mut self, rule: Rule, what: String) {
+        self.broken.push((rule, what));
+    }
+
+    pub(crate) fn take_broken(&mut self) -> Option<(Rule, String)> {
+        self.broken.pop()
+    }
+
+    /// The process has ended. What it promised still holds; what it only remembered does not.
+    pub(crate) fn crashed(&mut self) {
+        self.phases.clear();
+        self.untold.clear();
+        self.past.clear();
+        self.ours.clear();
+        self.outage = Outage::default();
+    }
+
+    // dials
+
+    pub(crate) fn dialled(&mut self, terms: Terms<'_>, address: SocketAddr, dialing: usize) {
+        self.tally.dials += 1;
+        let now = terms.now;
+        if self.is_banned(address.ip(), terms.wall) {
+            self.breaks(Rule::Bans, format!("dials {address}, which is banned"));
+        }
+        if self.ours.contains(&address) {
+            self.breaks(Rule::Ourselves, format!("dials itself at {address} again"));
+        }
+        if address.port() >= FIRST_EPHEMERAL_PORT {
+            self.breaks(Rule::SourcePort, format!("dials {address}"));
+        }
+        if let OperatingMode::FixedPeerList(list) = terms.mode
+            && !list.contains(&address)
+        {
+            self.breaks(Rule::FixedList, format!("dials {address}"));
+        }
+        if self.outage.is_on() {
+            self.tally.probes += 1;
+            let next = self.outage.last.map(|last| last + self.outage.pause);
+            if dialing > 0 || next.is_some_and(|next| now < next) {
+                let what = format!("dials {address} in an outage, {dialing} under way");
+                self.breaks(Rule::Backoff, what);
+            }
+        } else if let Some(past) = self.past.get(&address)
+            && past.not_before.is_some_and(|at| now + TOLERANCE < at)
+        {
+            let early = past.not_before.map(|at| at - now).unwrap_or_default();
+            let what = format!("dials {address} {early:?} before its backoff ends");
+            self.breaks(Rule::Backoff, what);
+        }
+        if self.phases.insert(address, Phase::Dialled).is_some() {
+            self.breaks(Rule::OneEach, format!("dials {address}, to which it has one"));
+        }
+    }
+
+    pub(crate) fn accepted(&mut self, terms: Terms<'_>, address: SocketAddr) {
+        self.tally.accepted += 1;
+        if self.is_banned(address.ip(), terms.wall) {
+            self.breaks(Rule::Bans, format!("lets in {address}, which is banned"));
+        }
+    }
+
+    /// A connection that was dialled has ended; `connected` is how many are admitted now.
+    pub(crate) fn outbound_ended(
+        &mut self,
+        terms: Terms<'_>,
+        address: SocketAddr,
+        ended: Ended<'_>,
+        was_established: bool,
+        connected: usize,
+    ) {
+        let Terms { now, .. } = terms;
+        if let Ended::Dial = ended {
+            self.dial_failed(now, address, connected);
+        }
+        let in_outage = self.outage.is_on();
+        let past = self.past.entry(address).or_default();
+        let later = match consequence(ended, was_established) {
+            Consequence::Backoff if in_outage => Duration::ZERO,
+            Consequence::Backoff => past.fail(&terms),
+            Consequence::Inaccessible => terms.write_off(past),
+            Consequence::Restart => match past.restart(&terms) {
+                true => Duration::ZERO,
+                false => terms.write_off(past),
+            },
+            Consequence::Ourselves => {
+                self.ours.insert(address);
+                Duration::ZERO
+            }
+            Consequence::Nothing => terms.connection.initial_backoff,
+        };
+        past.not_before = Some(now + later);
+    }
+
+    fn dial_failed(&mut self, now: Instant, address: SocketAddr, connected: usize) {
+        if connected > 0 {
+            self.outage = Outage::default();
+            return;
+        }
+        let outage = &mut self.outage;
+        outage.pause = match outage.is_on() {
+            true => (2 * outage.pause).min(LONGEST_PAUSE),
+            false => Duration::from_secs(1),
+        };
+        outage.last = Some(now);
+        outage.failed.insert(address);
+    }
+
+    /// Somebody who listens there has connected to us: nothing is held against the address.
+    pub(crate) fn forgive(&mut self, address: SocketAddr) {
+        self.past.remove(&address);
+    }
+
+    // events
+
+    pub(crate) fn notified(&mut self, event: &ControlEvent) {
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "all others are about no connection"
+        )]
+        match event {
+            ControlEvent::InboundConnectionAccepted { address, .. } => {
+                if self.phases.insert(*address, Phase::Accepted).is_some() {
+                    self.breaks(Rule::OneEach, format!("two connections to {address}"));
+                }
+            }
+            ControlEvent::InboundConnectionRejected { .. } => self.tally.refused += 1,
+            ControlEvent::HandshakeComplete { address, .. } => {
+                self.step(*address, &[Phase::Dialled, Phase::Accepted], Some(Phase::Shaken));
+            }
+            ControlEvent::ConnectionEstablished { address, .. } => {
+                self.tally.established += 1;
+                self.outage = Outage::default();
+                self.past.entry(*address).or_default().failures = 0;
+                self.step(*address, &[Phase::Shaken], Some(Phase::Established));
+            }
+            ControlEvent::ConnectionFailed { address, .. } => {
+                let before = [Phase::Dialled, Phase::Accepted, Phase::Shaken];
+                self.step(*address, &before, None);
+            }
+            ControlEvent::ConnectionRejectedCapacity { address, .. } => {
+                self.step(*address, &[Phase::Accepted], None);
+            }
+            ControlEvent::ConnectionLost { address, .. } => {
+                self.tally.lost += 1;
+                self.step(*address, &[Phase::Established], None);
+            }
+            ControlEvent::PeerBanned { ip, until, .. } => {
+                self.tally.bans += 1;
+                self.bans.insert(*ip, *until);
+            }
+            ControlEvent::PeerUnbanned { ip } => {
+                self.bans.remove(ip);
+                self.past.retain(|address, _| address.ip() != *ip);
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, address: SocketAddr, from: &[Phase], to: Option<Phase>) {
+        let was = self.phases.remove(&address);
+        if !was.is_some_and(|was| from.contains(&was)) {
+            let what = format!("{address} goes from {was:?} to {to:?}");
+            self.breaks(Rule::EventOrder, what);
+        }
+        match to {
+            Some(to) => {
+                self.phases.insert(address, to);
+            }
+            None => {
+                self.untold.remove(&address);
+            }
+        }
+    }
+
+    pub(crate) fn message(&mut self, address: SocketAddr) {
+        self.tally.messages += 1;
+        if self.phases.get(&address) != Some(&Phase::Established) {
+            let what = format!("a message of {address}, which is not established");
+            self.breaks(Rule::EventOrder, what);
+        }
+    }
+
+    /// The connection is gone: something must be said about it.
+    pub(crate) fn gone(&mut self, address: SocketAddr) {
+        self.untold.insert(address);
+    }
+
+    /// Everything that follows from what happened has been said.
+    pub(crate) fn quiet(&mut self) {
+        while let Some(address) = self.untold.pop_first() {
+            let phase = self.phases.remove(&address);
+            let what = format!("{address} is gone from {phase:?} without a word");
+            self.breaks(Rule::Reason, what);
+        }
+    }
+
+    pub(crate) fn established(&self) -> usize {
+        let established = |phase: &&Phase| **phase == Phase::Established;
+        self.phases.values().filter(established).count()
+    }
+
+    pub(crate) fn is_banned(&self, ip: IpAddr, wall: Timestamp) -> bool {
+        match self.bans.get(&ip) {
+            None => false,
+            Some(until) => until.is_none_or(|until| until > wall),
+        }
+    }
+
+    pub(crate) fn has_bans(&self) -> bool {
+        !self.bans.is_empty()
+    }
+}
+
+impl Past {
+    /// The shortest pause that the next backoff may have.
+    fn fail(&mut self, terms: &Terms<'_>) -> Duration {
+        let normal = *terms.mode == OperatingMode::Normal;
+        if normal && self.failures >= terms.connection.max_retries {
+            return terms.write_off(self);
+        }
+        let pause = terms.connection.backoff(self.failures) / 2;
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    fn restart(&mut self, terms: &Terms<'_>) -> bool {
+        let window = terms.connection.restart_window;
+        let within = |start: Instant| terms.now.duration_since(start) + TOLERANCE < window;
+        if !self.window.is_some_and(within) {
+            self.window = Some(terms.now);
+            self.restarts = 0;
+        }
+        self.restarts += 1;
+        self.restarts <= terms.connection.max_restarts
+    }
+}
+
+impl Terms<'_> {
+    /// The shortest time for which one that was written off is left alone.
+    fn write_off(&self, past: &mut Past) -> Duration {
+        match self.mode {
+            OperatingMode::Normal => {
+                past.failures = 0;
+                self.inaccessible_retry
+            }
+            OperatingMode::FixedPeerList(_) => {
+                let pause = self.connection.backoff(past.failures) / 2;
+                past.failures = past.failures.saturating_add(1);
+                pause
+            }
+        }
+    }
+}
+
+enum Consequence {
+    Restart,
+    Backoff,
+    Inaccessible,
+    Ourselves,
+    Nothing,
+}
+
+/// As `requirements.md` has it for connections that we dialled.
+fn consequence(ended: Ended<'_>, was_established: bool) -> Consequence {
+    let Ended::Closed(reason) = ended else {
+        return Consequence::Backoff;
+    };
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others write the peer off"
+    )]
+    match reason {
+        CloseReason::Network(_) | CloseReason::FramingLost(_) | CloseReason::Misbehavior(_)
+            if was_established =>
+        {
+            Consequence::Restart
+        }
+        CloseReason::Network(NetworkFailure::Reset | NetworkFailure::TimedOut) => {
+            Consequence::Backoff
+        }
+        CloseReason::SelfConnection => Consequence::Ourselves,
+        CloseReason::Violation(_)
+        | CloseReason::Duplicate
+        | CloseReason::OverCapacity
+        | CloseReason::Banned
+        | CloseReason::Evicted
+        | CloseReason::Requested
+        | CloseReason::Shutdown => Consequence::Nothing,
+        _ => Consequence::Inaccessible,
+    }
+}

@@ -1,0 +1,516 @@
+//! The network between the hosts: sockets, listeners, and what is wrong with the lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::dns::Dns;
+use crate::happening::Happening;
+use crate::pipe::{Item, Line, Pipe, Read};
+use crate::queue::Queue;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::trace::Trace;
+
+/// The first of the ports that dialling hosts use, as Linux has it. Nobody listens above it.
+pub const FIRST_EPHEMERAL_PORT: u16 = 32_768;
+/// Bytes that one read gives at most.
+const READ: usize = 64 * 1024;
+
+/// Names a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub usize);
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{:03}", self.0)
+    }
+}
+
+/// Names one end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Socket {
+    pub(crate) link: u64,
+    pub(crate) end: End,
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum End {
+    Dialler,
+    Acceptor,
+}
+
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Acceptor,
+            Self::Acceptor => Self::Dialler,
+        }
+    }
+}
+
+impl Socket {
+    /// The other end.
+    pub(crate) fn peer(self) -> Self {
+        Self {
+            end: self.end.other(),
+            ..self
+        }
+    }
+}
+
+/// What a host is told about a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// Somebody dials: answer with [`Network::accept`], or do not and [`Network::abort`] it.
+    Incoming {
+        /// Who.
+        from: SocketAddr,
+    },
+    /// The dial was accepted.
+    Connected,
+    /// The dial was refused.
+    Refused,
+    /// There is something to read, the end of the stream and a reset included.
+    Readable,
+    /// There is room again after a write that was not taken whole.
+    Writable,
+}
+
+#[derive(Debug)]
+struct Link {
+    hosts: [HostId; 2],
+    /// Whether this end was closed, or is nobody.
+    gone: [bool; 2],
+    from: SocketAddr,
+    to: SocketAddr,
+    accepted: bool,
+    /// Broken by a fault: what its ends believe of it need not agree.
+    broken: bool,
+    /// By who reads.
+    pipes: [Pipe; 2],
+}
+
+/// The network, with virtual time, chance and the record of the run: all that hosts share.
+#[derive(Debug)]
+pub struct Network {
+    /// Now.
+    pub now: Time,
+    /// Where [`Time::ZERO`] lies for all clocks of this world.
+    pub epoch: Instant,
+    /// Chance.
+    pub rng: Rng,
+    /// The record.
+    pub trace: Trace,
+    /// The DNS seeds.
+    pub dns: Dns,
+    pub(crate) queue: Queue<Happening>,
+    /// What lines are like that are made from now on.
+    pub line: Line,
+    links: BTreeMap<u64, Link>,
+    next_link: u64,
+    next_port: BTreeMap<IpAddr, u16>,
+    hosts: BTreeMap<IpAddr, HostId>,
+    listeners: BTreeMap<SocketAddr, HostId>,
+    refusing: BTreeSet<HostId>,
+    /// Hosts apart from the others; none is apart if there is none.
+    island: BTreeSet<HostId>,
+    cut_off: BTreeSet<HostId>,
+    /// When a line last went down or came back.
+    pub(crate) lines_changed_at: Time,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, epoch: Instant) -> Self {
+        Self {
+            now: Time::ZERO,
+            epoch,
+            rng: Rng::new(seed),
+            trace: Trace::default(),
+            dns: Dns::default(),
+            queue: Queue::default(),
+            line: Line::default(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            next_port: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            refusing: BTreeSet::new(),
+            island: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            lines_changed_at: Time::ZERO,
+        }
+    }
+
+    /// Writes a line of the record.
+    pub fn note(&mut self, host: HostId, what: fmt::Arguments<'_>) {
+        self.trace.line(self.now, Some(host), what);
+    }
+
+    pub(crate) fn add_host(&mut self, ip: IpAddr, host: HostId) {
+        self.hosts.insert(ip, host);
+    }
+
+    // what hosts do
+
+    /// Listens; an address that is taken is refused.
+    ///
+    /// # Errors
+    /// Somebody listens there.
+    pub fn listen(&mut self, host: HostId, address: SocketAddr) -> Result<(), AddressInUse> {
+        match self.listeners.insert(address, host) {
+            None => Ok(()),
+            Some(other) => {
+                self.listeners.insert(address, other);
+                Err(AddressInUse)
+            }
+        }
+    }
+
+    /// Stops listening.
+    pub fn unlisten(&mut self, address: SocketAddr) {
+        self.listeners.remove(&address);
+    }
+
+    /// Dials; the answer is [`SocketEvent::Connected`], [`SocketEvent::Refused`], or none at all.
+    pub fn dial(&mut self, host: HostId, from: IpAddr, to: SocketAddr) -> Socket {
+        let port = self.next_port.entry(from).or_insert(FIRST_EPHEMERAL_PORT);
+        let from = SocketAddr::new(from, *port);
+        *port = port.checked_add(1).unwrap_or(FIRST_EPHEMERAL_PORT);
+        let id = self.next_link;
+        self.next_link += 1;
+        let there = self.hosts.get(&to.ip()).copied();
+        let mut link = Link {
+            hosts: [host, there.unwrap_or(host)],
+            gone: [false, there.is_none()],
+            from,
+            to,
+            accepted: false,
+            broken: false,
+            pipes: [Pipe::new(self.line), Pipe::new(self.line)],
+        };
+        match there {
+            None => link.pipes.iter_mut().for_each(Pipe::lose),
+            Some(there) if self.is_cut(host, there) => link.pipes.iter_mut().for_each(Pipe::hold),
+            Some(_) => {}
+        }
+        self.links.insert(id, link);
+        let socket = Socket {
+            link: id,
+            end: End::Dialler,
+        };
+        self.put(socket.peer(), Item::Ask);
+        socket
+    }
+
+    /// Takes an incoming connection.
+    pub fn accept(&mut self, socket: Socket) {
+        if let Some(link) = self.links.get_mut(&socket.link) {
+            link.accepted = true;
+        }
+        self.put(socket.peer(), Item::Accept);
+    }
+
+    /// Writes as much as there is room for, and tells how much that was; [`SocketEvent::Writable`]
+    /// comes when there is room for the rest.
+    ///
+    /// # Errors
+    /// The connection was reset.
+    pub fn write(&mut self, socket: Socket, bytes: &Bytes) -> Result<usize, BrokenPipe> {
+        let (now, rng) = (self.now, &mut self.rng);
+        let link = self.links.get_mut(&socket.link).ok_or(BrokenPipe)?;
+        if link.pipes[socket.end as usize].is_reset() {
+            return Err(BrokenPipe);
+        }
+        let n = link.pipes[socket.end.other() as usize].write(now, rng, bytes);
+        self.trace.mix(now, [socket.link, socket.end as u64, n as u64]);
+        self.schedule(socket.peer());
+        Ok(n)
+    }
+
+    /// Reads what has come, up to 64 KiB of it.
+    pub fn read(&mut self, socket: Socket) -> Read {
+        self.read_up_to(socket, READ)
+    }
+
+    /// Reads what has come, up to `max` bytes of it.
+    pub fn read_up_to(&mut self, socket: Socket, max: usize) -> Read {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&socket.link) else {
+            return Read::Reset;
+        };
+        let pipe = &mut link.pipes[socket.end as usize];
+        let read = pipe.read(now, max);
+        if let Some(at) = pipe.writable_at() {
+            let socket = socket.peer();
+            self.queue.push(at, Happening::Writable { socket });
+        }
+        read
+    }
+
+    /// Closes this side for writing: the peer reads to the end, and then the end.
+    pub fn shutdown(&mut self, socket: Socket) {
+        self.put(socket.peer(), Item::Fin);
+    }
+
+    /// Gives the socket back: in good order, or with a reset if something is unread, as TCP does.
+    pub fn close(&mut self, socket: Socket) {
+        let Some(link) = self.links.get_mut(&socket.link) else {
+            return;
+        };
+        let item = match link.pipes[socket.end as usize].has_unread() {
+            true => Item::Reset,
+            false => Item::Fin,
+        };
+        self.put(socket.peer(), item);
+        self.leave(socket);
+    }
+
+    /// Gives the socket back with a reset.
+    pub fn abort(&mut self, socket: Socket) {
+        self.put(socket.peer(), Item::Reset);
+        self.leave(socket);
+    }
+
+    /// Our own address as the peer sees it, if we have dialled.
+    pub fn source(&self, socket: Socket) -> Option<SocketAddr> {
+        self.links.get(&socket.link).map(|link| link.from)
+    }
+
+    fn leave(&mut self, socket: Socket) {
+        let Some(link) = self.links.get_mut(&socket.link) else {
+            return;
+        };
+        link.gone[socket.end as usize] = true;
+        let asked_in_vain = socket.end == End::Dialler
+            && !link.accepted
+            && link.pipes[End::Acceptor as usize].next_arrival().is_none();
+        if link.gone == [true, true] || asked_in_vain {
+            self.links.remove(&socket.link);
+        }
+    }
+
+    // what the world does
+
+    /// What arrives at `reader` by now.
+    pub(crate) fn arrive(&mut self, reader: Socket, events: &mut Vec<(HostId, SocketEvent)>) {
+        let now = self.now;
+        if let Some(link) = self.links.get_mut(&reader.link) {
+            link.pipes[reader.end as usize].scheduled = None;
+        }
+        loop {
+            let Some(link) = self.links.get_mut(&reader.link) else {
+                return;
+            };
+            let host = link.hosts[reader.end as usize];
+            let takes_calls =
+                self.listeners.get(&link.to) == Some(&host) && !self.refusing.contains(&host);
+            let gone = link.gone[reader.end as usize];
+            let pipe = &mut link.pipes[reader.end as usize];
+            let Some(item) = pipe.arrive(now) else {
+                break;
+            };
+            let event = match item {
+                Item::Ask if !takes_calls => {
+                    self.put(reader.peer(), Item::Refuse);
+                    self.leave(reader);
+                    continue;
+                }
+                Item::Ask => SocketEvent::Incoming { from: link.from },
+                Item::Accept => SocketEvent::Connected,
+                Item::Refuse => SocketEvent::Refused,
+                Item::Data(bytes) => {
+                    let len = bytes.len() as u64;
+                    self.trace.mix(now, [reader.link, 2 + reader.end as u64, len]);
+                    pipe.deliver(bytes);
+                    SocketEvent::Readable
+                }
+                Item::Fin => {
+                    pipe.end(Read::Eof);
+                    SocketEvent::Readable
+                }
+                Item::Reset => {
+                    pipe.end(Read::Reset);
+                    SocketEvent::Readable
+                }
+            };
+            if !gone {
+                if events.last() != Some(&(host, event)) {
+                    events.push((host, event));
+                }
+            } else if !pipe.is_reset() {
+                // Whoever writes to nobody is told so.
+                self.put(reader.peer(), Item::Reset);
+            }
+        }
+        self.schedule(reader);
+    }
+
+    /// Who has this end of a connection, if anybody still does.
+    pub(crate) fn owner(&self, socket: Socket) -> Option<HostId> {
+        let link = self.links.get(&socket.link)?;
+        let end = socket.end as usize;
+        (!link.gone[end]).then_some(link.hosts[end])
+    }
+
+    fn put(&mut self, reader: Socket, item: Item) {
+        let now = self.now;
+        if let Some(link) = self.links.get_mut(&reader.link) {
+            let pipe = &mut link.pipes[reader.end as usize];
+            if item == Item::Reset {
+                pipe.drop_in_flight();
+            }
+            pipe.put(now, &mut self.rng, item);
+            self.schedule(reader);
+        }
+    }
+
+    fn schedule(&mut self, reader: Socket) {
+        if let Some(link) = self.links.get_mut(&reader.link) {
+            let pipe = &mut link.pipes[reader.end as usize];
+            if let Some(at) = pipe.next_arrival()
+                && pipe.scheduled.is_none_or(|scheduled| at < scheduled)
+            {
+                pipe.scheduled = Some(at);
+                self.queue.push(at, Happening::Arrival { reader });
+            }
+        }
+    }
+}
+
+/// Faults.
+impl Network {
+    /// Breaks a connection: both ends see a reset, and what is in flight is lost.
+    pub fn reset(&mut self, socket: Socket) {
+        if let Some(link) = self.links.get_mut(&socket.link) {
+            link.broken = true;
+        }
+        self.put(socket, Item::Reset);
+        self.put(socket.peer(), Item::Reset);
+    }
+
+    /// From now on everything that is written vanishes, and neither end is told.
+    pub fn half_open(&mut self, socket: Socket) {
+        if let Some(link) = self.links.get_mut(&socket.link) {
+            link.broken = true;
+            link.pipes.iter_mut().for_each(Pipe::lose);
+        }
+    }
+
+    /// The next bytes that this end writes have a wrong bit.
+    pub fn flip_bit(&mut self, socket: Socket) {
+        if let Some(link) = self.links.get_mut(&socket.link) {
+            link.pipes[socket.end.other() as usize].flip_next();
+        }
+    }
+
+    /// A host refuses all dials, or no longer.
+    pub fn set_refusing(&mut self, host: HostId, refuses: bool) {
+        match refuses {
+            true => self.refusing.insert(host),
+            false => self.refusing.remove(&host),
+        };
+    }
+
+    /// These hosts reach each other and nobody else; an empty set heals the network.
+    pub fn set_island(&mut self, island: BTreeSet<HostId>) {
+        self.island = island;
+        self.lines_changed();
+    }
+
+    /// A host's line goes down, or comes back.
+    pub fn set_cut_off(&mut self, host: HostId, is_cut_off: bool) {
+        match is_cut_off {
+            true => self.cut_off.insert(host),
+            false => self.cut_off.remove(&host),
+        };
+        self.lines_changed();
+    }
+
+    /// Every socket and listener of a host is gone; its peers see resets, or nothing at all.
+    pub fn crash(&mut self, host: HostId, crash: Crash) {
+        self.listeners.retain(|_, &mut listener| listener != host);
+        for socket in self.sockets_of(host) {
+            match crash {
+                Crash::Process => self.abort(socket),
+                Crash::Machine => {
+                    self.half_open(socket);
+                    self.leave(socket);
+                }
+            }
+        }
+    }
+
+    /// The sockets of a host, in the order in which they were made.
+    pub fn sockets_of(&self, host: HostId) -> Vec<Socket> {
+        let ends = [End::Dialler, End::Acceptor];
+        self.links
+            .iter()
+            .flat_map(|(&id, link)| ends.map(|end| (id, link, end)))
+            .filter(|(_, link, end)| {
+                let is_there = link.accepted || *end == End::Dialler;
+                is_there && link.hosts[*end as usize] == host && !link.gone[*end as usize]
+            })
+            .map(|(link, _, end)| Socket { link, end })
+            .collect()
+    }
+
+    /// Whether a fault has made the ends of a connection disagree.
+    pub fn is_broken(&self, socket: Socket) -> bool {
+        self.links.get(&socket.link).is_none_or(|link| link.broken)
+    }
+
+    /// Whether no byte passes between two hosts.
+    pub fn is_cut(&self, a: HostId, b: HostId) -> bool {
+        self.island.contains(&a) != self.island.contains(&b)
+            || (a != b && (self.cut_off.contains(&a) || self.cut_off.contains(&b)))
+    }
+
+    /// Connections and attempts.
+    pub fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    fn lines_changed(&mut self) {
+        let now = self.now;
+        self.lines_changed_at = now;
+        let mut ids = Vec::new();
+        for (&id, link) in &self.links {
+            ids.push((id, self.is_cut(link.hosts[0], link.hosts[1])));
+        }
+        for (id, is_cut) in ids {
+            if let Some(link) = self.links.get_mut(&id) {
+                for pipe in &mut link.pipes {
+                    match is_cut {
+                        true => pipe.hold(),
+                        false => pipe.release(now),
+                    }
+                }
+            }
+            for end in [End::Dialler, End::Acceptor] {
+                self.schedule(Socket { link: id, end });
+            }
+        }
+    }
+}
+
+/// How a host goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The program dies: the system resets its connections.
+    Process,
+    /// The machine does: nobody is told.
+    Machine,
+}
+
+/// Somebody listens at the address already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressInUse;
+
+/// The connection was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokenPipe;

@@ -1,0 +1,474 @@
+//! The world: hosts on a network, and the loop that lets time pass.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use p2p_core::OperatingMode;
+use p2p_proto::Hash256;
+
+use crate::faults::Plan;
+use crate::happening::Happening;
+use crate::hostile::{Hostile, Trick};
+use crate::invariants::{Rule, Violation};
+use crate::ledger::Tally;
+use crate::network::{HostId, Network, Socket, SocketEvent};
+use crate::node::{Node, NodeSpec};
+use crate::program::Program;
+use crate::time::Time;
+
+/// How often all of the world is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long two nodes may take to see that they have two connections, and to end one.
+const RESOLUTION: Duration = Duration::from_secs(10);
+
+/// Hosts on a network, in virtual time. The seed decides everything.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{World, scenario};
+///
+/// let mut world = World::new(7);
+/// let nodes: Vec<_> = (0..2).map(|_| world.add_node(scenario::node())).collect();
+/// world.run_for(Duration::from_secs(60))?;
+/// assert_eq!(world.node(nodes[0]).map(|node| node.connected()), Some(1));
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
+#[derive(Debug)]
+pub struct World {
+    /// What the hosts share.
+    pub net: Network,
+    seed: u64,
+    hosts: Vec<Host>,
+    steps: u64,
+}
+
+#[derive(Debug)]
+struct Host {
+    what: What,
+    /// For when there is an event that wakes it.
+    wake: Option<Time>,
+    first_limits: (usize, usize),
+}
+
+#[derive(Debug)]
+enum What {
+    Node(Box<Node>),
+    Program(Box<dyn Program>),
+}
+
+impl What {
+    fn program(&mut self) -> &mut dyn Program {
+        match self {
+            Self::Node(node) => node.as_mut(),
+            Self::Program(program) => program.as_mut(),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        match self {
+            Self::Node(node) => node.wake_at(),
+            Self::Program(program) => program.wake_at(),
+        }
+    }
+}
+
+/// The address of a host: public, and each in a netgroup of its own.
+pub fn ip_of(host: HostId) -> IpAddr {
+    let n = host.0;
+    // From 20 to 89 no first byte is set aside for anything.
+    let bytes = [20 + n % 70, n / 70 % 250, n / 17_500 % 250, 7];
+    IpAddr::from(bytes.map(|byte| byte as u8))
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64) -> Self {
+        let mut net = Network::new(seed, Instant::now());
+        net.queue.push(Time::ZERO + LOOK, Happening::Look);
+        Self {
+            net,
+            seed,
+            hosts: Vec::new(),
+            steps: 0,
+        }
+    }
+
+    /// A host with a node, which starts at once. The DNS seeds know it if it listens.
+    pub fn add_node(&mut self, spec: NodeSpec) -> HostId {
+        let host = self.prepare_node(spec);
+        self.start(host);
+        host
+    }
+
+    /// A host with a node that is not started yet: its disk can still be filled.
+    pub fn prepare_node(&mut self, spec: NodeSpec) -> HostId {
+        let id = HostId(self.hosts.len());
+        let ip = ip_of(id);
+        let node = Node::new(&self.net, id, ip, spec);
+        if node.config().enable_listener {
+            self.net.dns.known.push(node.address());
+        }
+        let limits = (node.config().target_connections, node.config().max_connections);
+        self.add(ip, What::Node(Box::new(node)), limits)
+    }
+
+    /// A host with any other program, which starts at once. Nobody knows it but those who are
+    /// told, or dialled.
+    pub fn add_program(&mut self, make: impl FnOnce(HostId, IpAddr) -> Box<dyn Program>) -> HostId {
+        let id = HostId(self.hosts.len());
+        let ip = ip_of(id);
+        let program = make(id, ip);
+        self.add(ip, What::Program(program), (0, 0));
+        self.start(id);
+        id
+    }
+
+    /// A host with a hostile program.
+    pub fn add_hostile(&mut self, trick: Trick, victims: Vec<SocketAddr>) -> HostId {
+        self.add_program(|host, ip| Box::new(Hostile::new(host, ip, trick, victims)))
+    }
+
+    fn add(&mut self, ip: IpAddr, what: What, first_limits: (usize, usize)) -> HostId {
+        let id = HostId(self.hosts.len());
+        self.net.add_host(ip, id);
+        self.hosts.push(Host {
+            what,
+            wake: None,
+            first_limits,
+        });
+        id
+    }
+
+    /// Starts what is on a host, unless it runs.
+    pub fn start(&mut self, host: HostId) {
+        let Some(there) = self.hosts.get_mut(host.0) else {
+            return;
+        };
+        if let What::Node(node) = &mut there.what {
+            if node.running.is_some() && node.stopping_since.is_none() {
+                return;
+            }
+            // Somebody has no patience with a shutdown.
+            if node.running.is_some() {
+                node.crash(&mut self.net, crate::network::Crash::Process);
+            }
+            self.net.set_cut_off(host, false);
+        }
+        there.what.program().start(&mut self.net);
+        self.reschedule(host);
+    }
+
+    /// Lets these things go wrong.
+    pub fn plan(&mut self, plan: Plan) {
+        for (at, fault) in plan {
+            self.net.queue.push(at, Happening::Fault(fault));
+        }
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), Violation> {
+        let end = self.net.now + duration;
+        while self.net.queue.next_at().is_some_and(|at| at <= end) {
+            self.step()?;
+        }
+        self.net.now = end;
+        Ok(())
+    }
+
+    /// Lets time pass until something is so, looking once a second, and tells how long it took.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; [`Rule::Liveness`] if it is not so within `limit`.
+    pub fn run_until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut is_so: impl FnMut(&Self) -> bool,
+    ) -> Result<Duration, Violation> {
+        let begin = self.net.now;
+        while !is_so(self) {
+            if self.net.now - begin >= limit {
+                return Err(Violation {
+                    time: self.net.now,
+                    host: None,
+                    rule: Rule::Liveness,
+                    what: format!("not within {limit:?}: {what}"),
+                });
+            }
+            self.run_for(LOOK)?;
+        }
+        Ok(self.net.now - begin)
+    }
+
+    /// Does something to a node, as an operator or a fault would.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn with_node(
+        &mut self,
+        host: HostId,
+        change: impl FnOnce(&mut Node, &mut Network),
+    ) -> Result<(), Violation> {
+        if let Some(node) = node_mut(&mut self.hosts, host) {
+            change(node, &mut self.net);
+        }
+        self.settle(host)
+    }
+
+    // what is known
+
+    /// The node on a host, if there is one.
+    pub fn node(&self, host: HostId) -> Option<&Node> {
+        match &self.hosts.get(host.0)?.what {
+            What::Node(node) => Some(node),
+            What::Program(_) => None,
+        }
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = (HostId, &Node)> {
+        let ids = (0..self.hosts.len()).map(HostId);
+        ids.filter_map(|id| Some((id, self.node(id)?)))
+    }
+
+    /// All nodes and their addresses, as a plan of faults needs them.
+    pub fn node_ips(&self) -> Vec<(HostId, IpAddr)> {
+        self.nodes().map(|(id, node)| (id, node.ip)).collect()
+    }
+
+    /// The address at which a host is dialled, if it listens at its network's port.
+    pub fn address(&self, host: HostId) -> Option<SocketAddr> {
+        self.node(host).map(Node::address)
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Things that happened.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The hash of everything that happened: the same for the same seed.
+    pub fn hash(&self) -> Hash256 {
+        self.net.trace.hash()
+    }
+
+    /// What all nodes together did.
+    pub fn tally(&self) -> Tally {
+        self.nodes().map(|(_, node)| node.tally()).sum()
+    }
+
+    /// Connections between these hosts and others, that both ends keep.
+    pub fn bridges(&self, these: &BTreeSet<HostId>) -> usize {
+        let now = self.net.now;
+        let mut count = 0;
+        for (_, node) in self.nodes().filter(|(host, _)| these.contains(host)) {
+            let kept = node.settled_sockets(now, Duration::ZERO);
+            let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
+            count += peers.filter(|peer| !these.contains(peer)).count();
+        }
+        count
+    }
+
+    /// Nodes that have fewer connections than they should, faults apart: fewer than their target
+    /// while there are others to connect to; with a fixed list, without one of those.
+    pub fn hungry(&self) -> Vec<HostId> {
+        let hungry = |(id, node): &(HostId, &Node)| match node.mode() {
+            OperatingMode::Normal => {
+                let target = node.config().target_connections;
+                node.manager().is_some() && node.connected() < target.min(self.within_reach(*id))
+            }
+            OperatingMode::FixedPeerList(list) => list.iter().any(|&address| {
+                let other = self.nodes().find(|(_, other)| other.address() == address);
+                other.is_some_and(|(_, other)| {
+                    self.get_along(node, other) && !node.is_connected_to(address)
+                })
+            }),
+        };
+        let hungry = self.nodes().filter(hungry);
+        hungry.map(|(id, _)| id).collect()
+    }
+
+    /// How many other nodes a node could connect to.
+    fn within_reach(&self, id: HostId) -> usize {
+        let Some(node) = self.node(id) else {
+            return 0;
+        };
+        let others = self.nodes().filter(|(other, _)| *other != id);
+        others.filter(|(_, other)| self.get_along(node, other)).count()
+    }
+
+    fn get_along(&self, a: &Node, b: &Node) -> bool {
+        let now = self.net.now;
+        a.manager().is_some()
+            && b.manager().is_some()
+            && b.config().enable_listener
+            && !a.has_banned(now, b.ip)
+            && !b.has_banned(now, a.ip)
+    }
+
+    // private
+
+    fn step(&mut self) -> Result<(), Violation> {
+        let Some((at, happening)) = self.net.queue.pop() else {
+            return Ok(());
+        };
+        self.net.now = at;
+        self.steps += 1;
+        match happening {
+            Happening::Arrival { reader } => {
+                let mut events = Vec::new();
+                self.net.arrive(reader, &mut events);
+                for (host, event) in events {
+                    self.tell(host, reader, event)?;
+                }
+                Ok(())
+            }
+            Happening::Writable { socket } => match self.net.owner(socket) {
+                Some(host) => self.tell(host, socket, SocketEvent::Writable),
+                None => Ok(()),
+            },
+            Happening::Wake { host } => self.wake(host),
+            Happening::Resolved {
+                host,
+                life,
+                addresses,
+            } => self.with_node(host, |node, net| {
+                if node.life == life {
+                    net.note(host, format_args!("resolved {}", addresses.len()));
+                    node.input(net, p2p_core::Input::Resolved { addresses });
+                }
+            }),
+            Happening::Stored { host, life, batch } => self.with_node(host, |node, net| {
+                if node.life == life {
+                    let result = node.disk.finish(batch);
+                    node.input(net, p2p_core::Input::Stored { batch, result });
+                }
+            }),
+            Happening::Fault(fault) => self.befall(fault),
+            Happening::Look => {
+                self.net.queue.push(at + LOOK, Happening::Look);
+                self.look()
+            }
+        }
+    }
+
+    fn tell(&mut self, host: HostId, socket: Socket, event: SocketEvent) -> Result<(), Violation> {
+        if let Some(there) = self.hosts.get_mut(host.0) {
+            there.what.program().handle(&mut self.net, socket, event);
+        }
+        self.settle(host)
+    }
+
+    fn wake(&mut self, host: HostId) -> Result<(), Violation> {
+        let now = self.net.now;
+        let Some(there) = self.hosts.get_mut(host.0) else {
+            return Ok(());
+        };
+        // An event for a time that another event has taken the place of.
+        if there.wake != Some(now) {
+            return Ok(());
+        }
+        there.wake = None;
+        if there.what.wake_at().is_some_and(|at| at <= now) {
+            there.what.program().wake(&mut self.net);
+            if let (Some(at), What::Node(node)) = (there.what.wake_at(), &mut there.what)
+                && at <= now
+            {
+                let what = format!("woken, it wants to be woken at {at} again");
+                node.ledger.breaks(Rule::Spin, what);
+            }
+        }
+        self.settle(host)
+    }
+
+    /// Takes note of what was found out about a node, and of when it is to be woken.
+    fn settle(&mut self, host: HostId) -> Result<(), Violation> {
+        if let Some(node) = node_mut(&mut self.hosts, host)
+            && let Some((rule, what)) = node.ledger.take_broken()
+        {
+            return Err(Violation {
+                time: self.net.now,
+                host: Some(host),
+                rule,
+                what,
+            });
+        }
+        self.reschedule(host);
+        Ok(())
+    }
+
+    fn reschedule(&mut self, host: HostId) {
+        let Some(there) = self.hosts.get_mut(host.0) else {
+            return;
+        };
+        if let Some(at) = there.what.wake_at() {
+            let at = at.max(self.net.now);
+            if there.wake.is_none_or(|scheduled| at < scheduled) {
+                there.wake = Some(at);
+                self.net.queue.push(at, Happening::Wake { host });
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Violation> {
+        for at in 0..self.hosts.len() {
+            let host = HostId(at);
+            if let Some(node) = node_mut(&mut self.hosts, host) {
+                node.check(&self.net);
+            }
+            self.settle(host)?;
+        }
+        self.look_for_duplicates()
+    }
+
+    /// Two nodes with two connections that both of them keep.
+    fn look_for_duplicates(&self) -> Result<(), Violation> {
+        let now = self.net.now;
+        if now < self.net.lines_changed_at + RESOLUTION {
+            return Ok(());
+        }
+        for (host, node) in self.nodes() {
+            let mut peers = Vec::new();
+            for socket in node.settled_sockets(now, RESOLUTION) {
+                let there = socket.peer();
+                if let Some(other) = self.net.owner(there)
+                    && !self.net.is_broken(socket)
+                    && !self.net.is_cut(host, other)
+                    && let Some(node) = self.node(other)
+                    && node.keeps(there, now, RESOLUTION)
+                {
+                    peers.push(other);
+                }
+            }
+            peers.sort_unstable();
+            if let Some(twice) = peers.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Violation {
+                    time: now,
+                    host: Some(host),
+                    rule: Rule::Duplicate,
+                    what: format!("two connections with {}", twice[0]),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn first_limits(&self, host: HostId) -> (usize, usize) {
+        self.hosts.get(host.0).map_or((0, 0), |host| host.first_limits)
+    }
+}
+
+fn node_mut(hosts: &mut [Host], host: HostId) -> Option<&mut Node> {
+    match &mut hosts.get_mut(host.0)?.what {
+        What::Node(node) => Some(node),
+        What::Program(_) => None,
+    }
+}
