@@ -7,7 +7,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use p2p_proto::{Command, HEADER_LEN, Network};
+use bytes::BytesMut;
+use p2p_proto::{Command, HEADER_LEN, Message, Network, encode_frame};
 use serde_json::Value;
 
 /// A frame, as it was on the wire.
@@ -40,6 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "session-stranger",
         &[&[4, 5], &session[..]].concat(),
     )?;
+    for length in [4095, 4096, 4097] {
+        edge(&corpus, length)?;
+    }
     let mut text = vec![3];
     text.extend_from_slice(b"*x*custom:00000000:9333");
     corpus.add("text", "network", &text)?;
@@ -63,8 +67,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A payload about as long as what is copied, and as what a stranger may send.
+fn edge(corpus: &Corpus, length: usize) -> Result<(), Box<dyn Error>> {
+    let mut wire = BytesMut::new();
+    let message = Message::Unknown {
+        command: Command::new("whatever").ok_or("not a command")?,
+        payload: vec![7; length].into(),
+    };
+    encode_frame(Network::Regtest, &message, &mut wire);
+    for (how, bits) in [("whole", 0), ("streamed", 3), ("stranger", 4)] {
+        let input = [&[bits, 7], &wire[..]].concat();
+        corpus.add("frame", &format!("edge-{length}-{how}"), &input)?;
+    }
+    Ok(())
+}
+
 /// Version and verack from either side, then silence; a stranger without one.
 const SCRIPTS_BEFORE: &[(&str, &[u8])] = &[
+    (
+        "admitted-unasked",
+        b"\x00\x00\x05\x00nonce..8\x00\x06\x0a\x09",
+    ),
     (
         "inbound",
         b"\x00\x00\x05\x00nonce..8\x00\x06\x09\x0a\x08\xff\x09",
@@ -86,6 +109,10 @@ const SCRIPTS_BEFORE: &[(&str, &[u8])] = &[
 
 /// Messages, a stream, other settings, a ping left alone, an end.
 const SCRIPTS_AFTER: &[(&str, &[u8])] = &[
+    (
+        "flood-of-pings",
+        b"\x00\x10\x07\x05\x20\x00\x08\x00nonce..8",
+    ),
     (
         "send",
         b"\x00\x00\x05\x08\x00\x08\x06\x08\x02\x00\x20\x09\x03\x10\x00\x0e\x0f\x00",
@@ -143,15 +170,16 @@ const SCRIPTS_API: &[(&str, &[u8])] = &[
 impl Frame {
     /// The seeds that this frame is good for.
     fn seed(&self, corpus: &Corpus) -> Result<(), Box<dyn Error>> {
-        let network = match self.network {
-            Network::Mainnet => 16,
-            _ => 0,
+        let network = if self.network == Network::Mainnet {
+            16
+        } else {
+            0
         };
-        corpus.add(
-            "frame",
-            &self.name,
-            &[&[network | 8, 1], &self.wire[..]].concat(),
-        )?;
+        for (how, bits) in [("", 8), ("-streamed", 9)] {
+            let name = format!("{}{how}", self.name);
+            let input = [&[network | bits, 1], &self.wire[..]].concat();
+            corpus.add("frame", &name, &input)?;
+        }
         let Some(command) = self.known() else {
             return Ok(());
         };
@@ -179,6 +207,16 @@ impl Frame {
             )?;
             let sent = [&[0, 0, 4, command, payload.len() as u8], payload].concat();
             corpus.add("pair_mutator", &self.name, &sent)?;
+        }
+        if self.name == "cmpctblock_170" {
+            let mut payload = payload.to_vec();
+            // The prefilled transaction behind the end of its block.
+            payload[96] = 2;
+            corpus.add(
+                "message",
+                "edge-prefilled",
+                &[&[command], &payload[..]].concat(),
+            )?;
         }
         if self.wire[4..].starts_with(b"block\0") {
             for max_tx in 0..5 {

@@ -18,9 +18,9 @@ impl World {
             .line(self.net.now, None, format_args!("fault {fault:?}"));
         let now = self.net.now;
         match fault {
-            Fault::Reset(host) => self.to_a_socket(host, Network::reset),
-            Fault::HalfOpen(host) => self.to_a_socket(host, Network::half_open),
-            Fault::BitFlip(host) => self.to_a_socket(host, Network::flip_bit),
+            Fault::Reset(host) => self.harm_a_socket(host, Network::reset),
+            Fault::HalfOpen(host) => self.harm_a_socket(host, Network::half_open),
+            Fault::BitFlip(host) => self.harm_a_socket(host, Network::flip_bit),
             Fault::Refuse(host, refuses) => self.net.set_refusing(host, refuses),
             Fault::CutOff(host, is_cut_off) => self.net.set_cut_off(host, is_cut_off),
             Fault::Partition(apart) => self.net.set_island(apart),
@@ -66,7 +66,7 @@ impl World {
         Ok(())
     }
 
-    fn to_a_socket(&mut self, host: HostId, fault: impl FnOnce(&mut Network, crate::Socket)) {
+    fn harm_a_socket(&mut self, host: HostId, fault: impl FnOnce(&mut Network, crate::Socket)) {
         let sockets = self.net.sockets_of(host);
         if let Some(&socket) = self.net.rng.pick(&sockets) {
             fault(&mut self.net, socket);

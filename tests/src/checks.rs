@@ -1,6 +1,6 @@
 //! What must hold on a node after every step.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use p2p_core::ConnectionState;
@@ -21,42 +21,55 @@ const ONE_READ: usize = 64 * 1024;
 const CONTROL: u64 = 128 * 1024;
 
 impl Node {
-    /// After every step.
-    pub(crate) fn check(&mut self, net: &Network) {
+    /// Counts a step, and tells whether there were too many at one moment.
+    pub(crate) fn spins(&mut self, net: &Network) -> bool {
         if self.steps.0 != net.now {
             self.steps = (net.now, 0);
         }
         self.steps.1 += 1;
-        if self.steps.1 > MAX_STEPS {
-            self.ledger
-                .breaks(Rule::Spin, format!("{MAX_STEPS} steps at one moment"));
+        let spins = self.steps.1 > MAX_STEPS;
+        if spins {
+            let what = format!("{MAX_STEPS} steps at one moment");
+            self.ledger.breaks(Rule::Spin, what);
         }
-        self.check_tables();
-        self.check_bans(net);
+        spins
+    }
+
+    /// After every step.
+    pub(crate) fn check(&mut self, net: &Network) {
+        self.check_facts(net);
         self.check_bounds();
     }
 
-    /// After a connection was made: a lower limit closes nobody, so it is not always so.
-    pub(crate) fn check_slots(&mut self) {
-        let count = |node: &Self, capacity| {
-            let lives = node.running.iter().flat_map(|running| running.lives.values());
-            lives.filter(|live| live.capacity == capacity).count()
+    /// What can come to be wrong, or be found to be, without a step: by time, or by others.
+    pub(crate) fn check_facts(&mut self, net: &Network) {
+        self.check_tables();
+        self.check_bans(net);
+    }
+
+    /// After a connection was made. At other times there may be more: a limit that is lowered
+    /// closes nobody.
+    pub(crate) fn check_slots(&mut self, made: Capacity) {
+        let lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
+        let taken = lives.filter(|live| live.capacity == made).count();
+        let most = match made {
+            Capacity::Free => self.config().max_connections,
+            Capacity::Full => self.config().max_over_capacity,
         };
-        let (free, full) = (count(self, Capacity::Free), count(self, Capacity::Full));
-        let config = self.config();
-        let (max, over) = (config.max_connections, config.max_over_capacity);
-        if free > max {
-            self.ledger
-                .breaks(Rule::Slots, format!("{free} connections, at most {max}"));
-        }
-        if full > over {
-            let what = format!("{full} over capacity, at most {over}");
+        if taken > most {
+            let what = format!("{taken} connections, {made:?}, at most {most}");
             self.ledger.breaks(Rule::Slots, what);
         }
     }
 
     pub(crate) fn dialing(&self) -> usize {
-        let lives = self.running.iter().flat_map(|running| running.lives.values());
+        let lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
         lives
             .filter(|live| matches!(live.stage, Stage::Dialing(_)))
             .count()
@@ -104,10 +117,12 @@ impl Node {
             return;
         }
         let wall = self.wall(self.now(net));
-        let banned = |live: &&Live| {
-            !live.is_closing() && self.ledger.is_banned(live.address.ip(), wall)
-        };
-        let lives = self.running.iter().flat_map(|running| running.lives.values());
+        let banned =
+            |live: &&Live| !live.is_closing() && self.ledger.is_banned(live.address.ip(), wall);
+        let lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
         let found = lives.filter(banned).map(|live| live.address).next();
         if let Some(address) = found {
             let what = format!("{address} is banned, and connected");
@@ -119,14 +134,16 @@ impl Node {
         let config = &self.config().connection;
         let most_in = config.max_message_bytes as usize + HEADER_LEN + ONE_READ;
         let most_out = config.send_queue_bytes as u64 + CONTROL;
-        let broken = self.open_connections().find_map(|(conn, live, connection)| {
-            let Stage::Open(open) = &live.stage else {
-                return None;
-            };
-            let (input, output) = (open.input.len(), connection.unsent_bytes());
-            (input > most_in || output > most_out)
-                .then(|| format!("{conn} holds {input} bytes in and {output} out"))
-        });
+        let broken = self
+            .open_connections()
+            .find_map(|(conn, live, connection)| {
+                let Stage::Open(open) = &live.stage else {
+                    return None;
+                };
+                let (input, output) = (open.input.len(), connection.unsent_bytes());
+                (input > most_in || output > most_out)
+                    .then(|| format!("{conn} holds {input} bytes in and {output} out"))
+            });
         if let Some(what) = broken {
             self.ledger.breaks(Rule::Bounds, what);
         }
@@ -136,12 +153,29 @@ impl Node {
 impl Node {
     /// Sockets of connections that were admitted some time ago and are kept.
     pub(crate) fn settled_sockets(&self, now: Time, age: Duration) -> impl Iterator<Item = Socket> {
-        let lives = self.running.iter().flat_map(|running| running.lives.values());
+        let lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
         let settled = move |live: &&Live| live.admitted && live.admitted_at + age <= now;
         let kept = lives.filter(settled).filter(|live| !live.is_closing());
         // Who reads nothing does not learn that the other end has hung up.
         kept.filter(|_| self.stalled_until.is_none())
             .map(|live| live.socket)
+    }
+
+    /// Whether two admitted connections lead to the same IP: worth a closer look.
+    pub(crate) fn has_an_ip_twice(&self) -> bool {
+        let lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
+        let mut ips: Vec<IpAddr> = lives
+            .filter(|live| live.admitted)
+            .map(|live| live.address.ip())
+            .collect();
+        ips.sort_unstable();
+        ips.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// Whether a socket is one of those.
@@ -152,7 +186,10 @@ impl Node {
     /// Whether there is an admitted connection to an address that we dialled, or from a peer that
     /// listens there.
     pub fn is_connected_to(&self, address: SocketAddr) -> bool {
-        let mut lives = self.running.iter().flat_map(|running| running.lives.values());
+        let mut lives = self
+            .running
+            .iter()
+            .flat_map(|running| running.lives.values());
         lives.any(|live| {
             let here = live.address == address || live.listens_at == Some(address);
             live.admitted && here && !live.is_closing()

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use p2p_core::{Action, CloseReason, ConnId, DialFailure, Input};
 use p2p_proto::{
-    Event, Hash256, Initiator, Inventory, InventoryItem, InventoryKind, Message, Side,
+    Capacity, Event, Hash256, Initiator, Inventory, InventoryItem, InventoryKind, Message, Side,
 };
 
 use crate::happening::Happening;
@@ -26,7 +26,9 @@ impl Node {
     /// first; then answers to them; then the connections that were touched.
     pub(crate) fn pump(&mut self, net: &mut Network) {
         let now = self.now(net);
-        while let Some(running) = &mut self.running {
+        while !self.spins(net)
+            && let Some(running) = &mut self.running
+        {
             if let Some(action) = running.manager.poll_action() {
                 self.act(net, now, action);
             } else if let Some(answer) = running.answers.pop_front() {
@@ -58,7 +60,7 @@ impl Node {
                     running.by_socket.insert(socket, conn);
                     running.lives.insert(conn, live);
                 }
-                self.check_slots();
+                self.check_slots(Capacity::Free);
             }
             Action::Admit { conn } => {
                 let at = net.now;
@@ -217,8 +219,10 @@ impl Node {
         let Some(live) = running.lives.get_mut(&conn) else {
             return;
         };
-        net.trace
-            .mix(net.now, [4, self.host.0 as u64, message.payload_len() as u64]);
+        net.trace.mix(
+            net.now,
+            [4, self.host.0 as u64, message.payload_len() as u64],
+        );
         let (address, heard) = (live.address, live.heard);
         if let Some(number) = number_of(message) {
             live.heard = number;
@@ -271,7 +275,7 @@ impl Node {
 
     pub(crate) fn report_closed(
         &mut self,
-        net: &mut Network,
+        net: &Network,
         conn: ConnId,
         live: &Live,
         reason: CloseReason,
@@ -286,7 +290,9 @@ impl Node {
 
     fn ended(&mut self, now: Instant, live: &Live, ended: Ended<'_>, answer: Input) {
         let wall = self.wall(now);
-        let connected = self.manager().map_or(0, |manager| manager.connection_count());
+        let connected = self
+            .manager()
+            .map_or(0, |manager| manager.connection_count());
         let (spec, ledger) = self.split();
         if live.side == Side::Outbound {
             let terms = Self::terms(spec, now, wall);

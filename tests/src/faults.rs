@@ -152,7 +152,10 @@ pub fn draw(
                 lasts(Fault::DiskSlow(host, slow), Fault::DiskSlow(host, quick));
             }
             Kind::Listen => {
-                lasts(Fault::ListenFails(host, true), Fault::ListenFails(host, false));
+                lasts(
+                    Fault::ListenFails(host, true),
+                    Fault::ListenFails(host, false),
+                );
             }
             Kind::Crash => {
                 let crash = match rng.chance(500) {

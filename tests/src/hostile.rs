@@ -18,8 +18,10 @@ use crate::time::Time;
 
 /// How often one acts.
 const PACE: Duration = Duration::from_secs(1);
-/// Connections that one holds at a time.
+/// Connections that one holds at a time: more than a node has slots.
 const AT_ONCE: usize = 40;
+/// Pings of a burst.
+const BURST: usize = 200;
 
 /// What a hostile program does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +31,7 @@ pub enum Trick {
     Silence,
     /// Sends its version, and never a verack.
     HalfHandshake,
-    /// Names a thousand addresses a second, all of nobody.
+    /// Names a thousand addresses at a time, all of nobody.
     EndlessAddr,
     /// Speaks with the magic of another network.
     WrongMagic,
@@ -39,7 +41,7 @@ pub enum Trick {
     Storm,
     /// Asks, and hardly reads the answers.
     SlowReader,
-    /// Sends a thousand pings a second.
+    /// Sends pings, hundreds at a time.
     PingFlood,
 }
 
@@ -110,7 +112,7 @@ impl Hostile {
         }
         let nobody = NetworkAddress::UNSPECIFIED;
         let version = Version {
-            nonce: net.rng.next(),
+            nonce: net.rng.any(),
             user_agent: UserAgent::from_static(match self.trick {
                 Trick::OtherChain => "/Bitcoin ABC:0.30.0/",
                 _ => "/Bitcoin SV:1.2.2/",
@@ -134,7 +136,7 @@ impl Hostile {
                     // Hosts of no world, at ports where one could listen.
                     address: NetworkAddress::new(
                         Services::NETWORK,
-                        ([120, 1, net.rng.next() as u8, net.rng.next() as u8], 8333).into(),
+                        ([120, 1, net.rng.any() as u8, net.rng.any() as u8], 8333).into(),
                     ),
                 };
                 if let Ok(addr) = Addr::new((0..1000).map(nobody)) {
@@ -142,8 +144,8 @@ impl Hostile {
                 }
             }
             Trick::PingFlood | Trick::SlowReader => {
-                for _ in 0..1000 {
-                    let ping = Message::Ping(Nonce(net.rng.next()));
+                for _ in 0..BURST {
+                    let ping = Message::Ping(Nonce(net.rng.any()));
                     encode_frame(Chain::Mainnet, &ping, &mut out);
                 }
             }
@@ -240,16 +242,21 @@ impl Program for Hostile {
         let talking: Vec<Socket> = self
             .sockets
             .iter()
-            .filter(|(_, talk)| talk.connected && talk.output.is_empty())
+            .filter(|(_, talk)| talk.connected)
             .map(|(&socket, _)| socket)
             .collect();
-        for socket in talking {
-            let output = self.molest(net);
-            if let Some(talk) = self.sockets.get_mut(&socket) {
-                talk.output = output;
-            }
-            if self.trick == Trick::SlowReader {
+        if self.trick == Trick::SlowReader {
+            for &socket in &talking {
                 net.read_up_to(socket, 100);
+            }
+        }
+        // One at a time: that is enough, and floods cost the simulator more than the nodes.
+        if let Some(&socket) = net.rng.pick(&talking) {
+            let output = self.molest(net);
+            if let Some(talk) = self.sockets.get_mut(&socket)
+                && talk.output.is_empty()
+            {
+                talk.output = output;
             }
             self.talk(net, socket);
         }

@@ -1,13 +1,17 @@
 //! What one node was seen to do, and whether it may: an account of its own, kept beside the
 //! manager's and from other facts.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_core::{CloseReason, ConnectionConfig, ControlEvent, OperatingMode, Timestamp};
-use p2p_proto::NetworkFailure;
+use p2p_core::{ControlEvent, OperatingMode, Timestamp};
+
+use past::{Consequence, Past, TOLERANCE, consequence};
+pub(crate) use past::{Ended, Terms};
 
 use crate::invariants::Rule;
 use crate::network::FIRST_EPHEMERAL_PORT;
@@ -16,8 +20,6 @@ use crate::network::FIRST_EPHEMERAL_PORT;
 const OUTAGE: usize = 8;
 /// The longest pause between the probes of an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Records count milliseconds, so what follows from them may be this much early.
-const TOLERANCE: Duration = Duration::from_millis(2);
 
 /// Counts of what a node did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,15 +80,6 @@ enum Phase {
     Established,
 }
 
-/// What an address did before.
-#[derive(Debug, Default)]
-struct Past {
-    failures: u32,
-    not_before: Option<Instant>,
-    restarts: u32,
-    window: Option<Instant>,
-}
-
 #[derive(Debug, Default)]
 struct Outage {
     failed: BTreeSet<SocketAddr>,
@@ -98,23 +91,6 @@ impl Outage {
     fn is_on(&self) -> bool {
         self.failed.len() >= OUTAGE
     }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Ended<'a> {
-    Dial,
-    Closed(&'a CloseReason),
-}
-
-/// What the rules depend on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms<'a> {
-    pub(crate) now: Instant,
-    pub(crate) wall: Timestamp,
-    pub(crate) mode: &'a OperatingMode,
-    pub(crate) connection: &'a ConnectionConfig,
-    pub(crate) inaccessible_retry: Duration,
 }
 
 impl Ledger {
@@ -169,7 +145,10 @@ impl Ledger {
             self.breaks(Rule::Backoff, what);
         }
         if self.phases.insert(address, Phase::Dialled).is_some() {
-            self.breaks(Rule::OneEach, format!("dials {address}, to which it has one"));
+            self.breaks(
+                Rule::OneEach,
+                format!("dials {address}, to which it has one"),
+            );
         }
     }
 
@@ -240,13 +219,18 @@ impl Ledger {
         )]
         match event {
             ControlEvent::InboundConnectionAccepted { address, .. } => {
-                if self.phases.insert(*address, Phase::Accepted).is_some() {
+                let other = self.phases.insert(*address, Phase::Accepted);
+                if other.is_some() {
                     self.breaks(Rule::OneEach, format!("two connections to {address}"));
                 }
             }
             ControlEvent::InboundConnectionRejected { .. } => self.tally.refused += 1,
             ControlEvent::HandshakeComplete { address, .. } => {
-                self.step(*address, &[Phase::Dialled, Phase::Accepted], Some(Phase::Shaken));
+                self.step(
+                    *address,
+                    &[Phase::Dialled, Phase::Accepted],
+                    Some(Phase::Shaken),
+                );
             }
             ControlEvent::ConnectionEstablished { address, .. } => {
                 self.tally.established += 1;
@@ -329,84 +313,5 @@ impl Ledger {
 
     pub(crate) fn has_bans(&self) -> bool {
         !self.bans.is_empty()
-    }
-}
-
-impl Past {
-    /// The shortest pause that the next backoff may have.
-    fn fail(&mut self, terms: &Terms<'_>) -> Duration {
-        let normal = *terms.mode == OperatingMode::Normal;
-        if normal && self.failures >= terms.connection.max_retries {
-            return terms.write_off(self);
-        }
-        let pause = terms.connection.backoff(self.failures) / 2;
-        self.failures = self.failures.saturating_add(1);
-        pause
-    }
-
-    fn restart(&mut self, terms: &Terms<'_>) -> bool {
-        let window = terms.connection.restart_window;
-        let within = |start: Instant| terms.now.duration_since(start) + TOLERANCE < window;
-        if !self.window.is_some_and(within) {
-            self.window = Some(terms.now);
-            self.restarts = 0;
-        }
-        self.restarts += 1;
-        self.restarts <= terms.connection.max_restarts
-    }
-}
-
-impl Terms<'_> {
-    /// The shortest time for which one that was written off is left alone.
-    fn write_off(&self, past: &mut Past) -> Duration {
-        match self.mode {
-            OperatingMode::Normal => {
-                past.failures = 0;
-                self.inaccessible_retry
-            }
-            OperatingMode::FixedPeerList(_) => {
-                let pause = self.connection.backoff(past.failures) / 2;
-                past.failures = past.failures.saturating_add(1);
-                pause
-            }
-        }
-    }
-}
-
-enum Consequence {
-    Restart,
-    Backoff,
-    Inaccessible,
-    Ourselves,
-    Nothing,
-}
-
-/// As `requirements.md` has it for connections that we dialled.
-fn consequence(ended: Ended<'_>, was_established: bool) -> Consequence {
-    let Ended::Closed(reason) = ended else {
-        return Consequence::Backoff;
-    };
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "all others write the peer off"
-    )]
-    match reason {
-        CloseReason::Network(_) | CloseReason::FramingLost(_) | CloseReason::Misbehavior(_)
-            if was_established =>
-        {
-            Consequence::Restart
-        }
-        CloseReason::Network(NetworkFailure::Reset | NetworkFailure::TimedOut) => {
-            Consequence::Backoff
-        }
-        CloseReason::SelfConnection => Consequence::Ourselves,
-        CloseReason::Violation(_)
-        | CloseReason::Duplicate
-        | CloseReason::OverCapacity
-        | CloseReason::Banned
-        | CloseReason::Evicted
-        | CloseReason::Requested
-        | CloseReason::Shutdown => Consequence::Nothing,
-        _ => Consequence::Inaccessible,
     }
 }

@@ -119,7 +119,10 @@ impl Open {
             }
             if !self.connection.wants_read() || !self.read(net, socket, now) {
                 self.write(net, socket, now);
-                return self.connection.is_closing().then(|| self.connection.poll_event())?;
+                return self
+                    .connection
+                    .is_closing()
+                    .then(|| self.connection.poll_event())?;
             }
         }
     }

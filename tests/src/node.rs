@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_core::{
-    Command, ConnId, ControlEvent, DialFailure, Input, Manager, ManagerConfig,
-    OperatingMode, Timestamp,
+    Command, ConnId, ControlEvent, DialFailure, Input, Manager, ManagerConfig, OperatingMode,
+    Timestamp,
 };
 use p2p_proto::{Clock, Connection};
 
@@ -110,7 +110,7 @@ impl Node {
 
     /// Tells the manager something, as an operator or an application would.
     pub fn command(&mut self, net: &mut Network, command: Command) {
-        if command == Command::Shutdown {
+        if command == Command::Shutdown && self.running.is_some() {
             self.stopping_since = Some(net.now);
         }
         net.note(self.host, format_args!("command {command:?}"));
@@ -233,12 +233,12 @@ impl Node {
                 let terms = Self::terms(&self.spec, now, wall);
                 self.ledger.accepted(terms, from);
                 net.note(self.host, format_args!("accepts {from} as {}", setup.conn));
-                let conn = setup.conn;
+                let (conn, capacity) = (setup.conn, setup.params.capacity);
                 let live = Live::accepted(socket, setup, now);
                 running.by_socket.insert(socket, conn);
                 running.lives.insert(conn, live);
                 running.touched.insert(conn);
-                self.check_slots();
+                self.check_slots(capacity);
             }
             Err(refusal) => {
                 net.note(self.host, format_args!("refuses {from}: {refusal}"));
@@ -396,7 +396,8 @@ impl Program for Node {
             (SocketEvent::Readable | SocketEvent::Writable, Some(conn)) => {
                 match running.lives.get(&conn).map(|live| &live.stage) {
                     Some(Stage::Dialing(_)) => {
-                        if net.read(socket) == Read::Reset {
+                        let is_reset = net.read(socket) == Read::Reset;
+                        if is_reset {
                             self.dial_answered(net, conn, Some(DialFailure::Reset));
                         }
                     }
@@ -436,7 +437,11 @@ impl Program for Node {
         let manager = running.manager.poll_timeout();
         let manager = manager.map(|(at, _)| self.local.time(at));
         let connections = running.lives.values().filter_map(|live| live.deadline);
-        let others = [running.next_chatter, self.stalled_until, self.must_stop_at()];
+        let others = [
+            running.next_chatter,
+            self.stalled_until,
+            self.must_stop_at(),
+        ];
         [manager]
             .into_iter()
             .chain(others)

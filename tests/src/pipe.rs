@@ -377,7 +377,10 @@ mod tests {
         settle(&mut pipe, millis(6000));
         assert_eq!(read_all(&mut pipe, millis(6000)), b"firstsecond");
         pipe.lose();
-        assert_eq!(pipe.write(millis(7000), &mut rng, &Bytes::from(vec![0; 200])), 100);
+        assert_eq!(
+            pipe.write(millis(7000), &mut rng, &Bytes::from(vec![0; 200])),
+            100
+        );
         assert_eq!(pipe.next_arrival(), None);
         assert_eq!(pipe.writable_at(), None);
     }

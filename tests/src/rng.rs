@@ -30,14 +30,14 @@ impl Rng {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn any(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A number below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         // Too little is lost by not rejecting to matter to a simulation.
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.any()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number of the range.
@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn the_stream_of_a_seed_never_changes() {
         // Every trace hash that was ever written down depends on it.
-        assert_eq!(Rng::new(7).next(), 14_095_323_943_061_994_099);
+        assert_eq!(Rng::new(7).any(), 14_095_323_943_061_994_099);
     }
 }

@@ -14,16 +14,17 @@ use crate::time::Time;
 use crate::world::World;
 
 pub use cast::{config, diverse_node, node};
-pub use plots::{grow, hostile, mix, outage, partition, restart, simultaneous};
+pub use plots::{city, grow, hostile, mix, outage, partition, restart, simultaneous};
 
 /// What happens in a world.
 pub type Plot = fn(&mut World) -> Result<(), Violation>;
 
 /// Every scenario and its name.
-pub const ALL: [(&str, Plot); 7] = [
+pub const ALL: [(&str, Plot); 8] = [
     ("grow", plots::grow),
     ("simultaneous", plots::simultaneous),
     ("partition", plots::partition),
+    ("city", plots::city),
     ("outage", plots::outage),
     ("restart", plots::restart),
     ("hostile", plots::hostile),
@@ -71,7 +72,10 @@ impl fmt::Display for Failure {
             violation,
             ..
         } = self;
-        writeln!(f, "\n{violation}\n\nseed {seed} of scenario {scenario}; again:")?;
+        writeln!(
+            f,
+            "\n{violation}\n\nseed {seed} of scenario {scenario}; again:"
+        )?;
         write!(
             f,
             "  SIM_SCENARIO={scenario} SIM_SEED={seed} \

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use p2p_proto::Clock;
 
@@ -120,7 +120,7 @@ impl LocalTime {
             true => unix.saturating_sub(skew),
             false => unix + skew,
         };
-        Clock::new(now, SystemTime::from(UNIX_EPOCH + unix))
+        Clock::new(now, UNIX_EPOCH + unix)
     }
 
     fn rate(&self) -> u128 {
@@ -148,7 +148,10 @@ mod tests {
                 let time = local.time(deadline);
                 assert!(local.instant(time) >= deadline, "{drift_ppm} {nanos}");
                 if let Some(before) = time.0.checked_sub(1) {
-                    assert!(local.instant(Time(before)) < deadline, "{drift_ppm} {nanos}");
+                    assert!(
+                        local.instant(Time(before)) < deadline,
+                        "{drift_ppm} {nanos}"
+                    );
                 }
             }
         }

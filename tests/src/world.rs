@@ -1,17 +1,16 @@
 //! The world: hosts on a network, and the loop that lets time pass.
 
-use std::collections::BTreeSet;
+mod survey;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_core::OperatingMode;
 use p2p_proto::Hash256;
 
 use crate::faults::Plan;
 use crate::happening::Happening;
 use crate::hostile::{Hostile, Trick};
 use crate::invariants::{Rule, Violation};
-use crate::ledger::Tally;
 use crate::network::{HostId, Network, Socket, SocketEvent};
 use crate::node::{Node, NodeSpec};
 use crate::program::Program;
@@ -19,8 +18,6 @@ use crate::time::Time;
 
 /// How often all of the world is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long two nodes may take to see that they have two connections, and to end one.
-const RESOLUTION: Duration = Duration::from_secs(10);
 
 /// Hosts on a network, in virtual time. The seed decides everything.
 ///
@@ -109,7 +106,10 @@ impl World {
         if node.config().enable_listener {
             self.net.dns.known.push(node.address());
         }
-        let limits = (node.config().target_connections, node.config().max_connections);
+        let limits = (
+            node.config().target_connections,
+            node.config().max_connections,
+        );
         self.add(ip, What::Node(Box::new(node)), limits)
     }
 
@@ -192,6 +192,7 @@ impl World {
         let begin = self.net.now;
         while !is_so(self) {
             if self.net.now - begin >= limit {
+                self.explain_hunger();
                 return Err(Violation {
                     time: self.net.now,
                     host: None,
@@ -258,60 +259,6 @@ impl World {
     /// The hash of everything that happened: the same for the same seed.
     pub fn hash(&self) -> Hash256 {
         self.net.trace.hash()
-    }
-
-    /// What all nodes together did.
-    pub fn tally(&self) -> Tally {
-        self.nodes().map(|(_, node)| node.tally()).sum()
-    }
-
-    /// Connections between these hosts and others, that both ends keep.
-    pub fn bridges(&self, these: &BTreeSet<HostId>) -> usize {
-        let now = self.net.now;
-        let mut count = 0;
-        for (_, node) in self.nodes().filter(|(host, _)| these.contains(host)) {
-            let kept = node.settled_sockets(now, Duration::ZERO);
-            let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
-            count += peers.filter(|peer| !these.contains(peer)).count();
-        }
-        count
-    }
-
-    /// Nodes that have fewer connections than they should, faults apart: fewer than their target
-    /// while there are others to connect to; with a fixed list, without one of those.
-    pub fn hungry(&self) -> Vec<HostId> {
-        let hungry = |(id, node): &(HostId, &Node)| match node.mode() {
-            OperatingMode::Normal => {
-                let target = node.config().target_connections;
-                node.manager().is_some() && node.connected() < target.min(self.within_reach(*id))
-            }
-            OperatingMode::FixedPeerList(list) => list.iter().any(|&address| {
-                let other = self.nodes().find(|(_, other)| other.address() == address);
-                other.is_some_and(|(_, other)| {
-                    self.get_along(node, other) && !node.is_connected_to(address)
-                })
-            }),
-        };
-        let hungry = self.nodes().filter(hungry);
-        hungry.map(|(id, _)| id).collect()
-    }
-
-    /// How many other nodes a node could connect to.
-    fn within_reach(&self, id: HostId) -> usize {
-        let Some(node) = self.node(id) else {
-            return 0;
-        };
-        let others = self.nodes().filter(|(other, _)| *other != id);
-        others.filter(|(_, other)| self.get_along(node, other)).count()
-    }
-
-    fn get_along(&self, a: &Node, b: &Node) -> bool {
-        let now = self.net.now;
-        a.manager().is_some()
-            && b.manager().is_some()
-            && b.config().enable_listener
-            && !a.has_banned(now, b.ip)
-            && !b.has_banned(now, a.ip)
     }
 
     // private
@@ -422,47 +369,17 @@ impl World {
         for at in 0..self.hosts.len() {
             let host = HostId(at);
             if let Some(node) = node_mut(&mut self.hosts, host) {
-                node.check(&self.net);
+                node.check_facts(&self.net);
             }
             self.settle(host)?;
         }
         self.look_for_duplicates()
     }
 
-    /// Two nodes with two connections that both of them keep.
-    fn look_for_duplicates(&self) -> Result<(), Violation> {
-        let now = self.net.now;
-        if now < self.net.lines_changed_at + RESOLUTION {
-            return Ok(());
-        }
-        for (host, node) in self.nodes() {
-            let mut peers = Vec::new();
-            for socket in node.settled_sockets(now, RESOLUTION) {
-                let there = socket.peer();
-                if let Some(other) = self.net.owner(there)
-                    && !self.net.is_broken(socket)
-                    && !self.net.is_cut(host, other)
-                    && let Some(node) = self.node(other)
-                    && node.keeps(there, now, RESOLUTION)
-                {
-                    peers.push(other);
-                }
-            }
-            peers.sort_unstable();
-            if let Some(twice) = peers.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(Violation {
-                    time: now,
-                    host: Some(host),
-                    rule: Rule::Duplicate,
-                    what: format!("two connections with {}", twice[0]),
-                });
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn first_limits(&self, host: HostId) -> (usize, usize) {
-        self.hosts.get(host.0).map_or((0, 0), |host| host.first_limits)
+        self.hosts
+            .get(host.0)
+            .map_or((0, 0), |host| host.first_limits)
     }
 }
 

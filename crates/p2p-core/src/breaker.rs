@@ -62,10 +62,10 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// How many dials may be made now, with this many under way; `None` for any number.
-    pub(crate) fn allowance(&self, now: Instant, dialing: usize) -> Option<usize> {
+    /// How many dials may be made now, with this many attempts under way; `None` for any number.
+    pub(crate) fn allowance(&self, now: Instant, pending: usize) -> Option<usize> {
         let open = self.open?;
-        Some(usize::from(dialing == 0 && now >= open.next))
+        Some(usize::from(pending == 0 && now >= open.next))
     }
 
     /// When the next probe may be made.

@@ -13,7 +13,6 @@ use crate::connection::{ConnectionState, PeerConnection};
 pub(crate) struct Slots {
     held: usize,
     established: usize,
-    dialing: usize,
     outbound: usize,
     pending_inbound: usize,
     over_capacity: usize,
@@ -49,11 +48,6 @@ impl Slots {
     /// Connections that are admitted.
     pub(crate) fn established(&self) -> usize {
         self.established
-    }
-
-    /// Dials under way.
-    pub(crate) fn dialing(&self) -> usize {
-        self.dialing
     }
 
     /// Connections that we dialled, pending ones included.
@@ -101,7 +95,6 @@ impl Slots {
         by_one(&mut self.held);
         match (connection.side, connection.state) {
             (_, ConnectionState::Connected) => by_one(&mut self.established),
-            (Side::Outbound, ConnectionState::Connecting) => by_one(&mut self.dialing),
             (Side::Inbound, ConnectionState::AwaitingHandshake) => {
                 by_one(&mut self.pending_inbound);
             }

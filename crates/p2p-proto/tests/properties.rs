@@ -146,9 +146,15 @@ fn look_at(message: &Message) {
             let known = block.short_ids().count() + block.prefilled().count();
             assert!(known as u64 <= block.tx_count());
         }
+        Message::GetBlockTxn(request) => assert_eq!(request.indexes().count(), request.len()),
+        Message::MerkleBlock(block) => {
+            let known = block.hashes().len() * 32 + block.flags().len();
+            assert!(known < message.payload_len());
+        }
+        Message::DsDetected(message) => assert_eq!(message.blocks().count(), message.len()),
         Message::HdrsEn(headers) => assert!(headers.iter().count() <= headers.len()),
         Message::DatarefTx(message) => {
-            let _ = message.proof.merkle_root();
+            let _ = message.proof().unwrap().merkle_root();
         }
         _ => {}
     }

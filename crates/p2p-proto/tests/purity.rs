@@ -1,6 +1,8 @@
 //! The two state machines must not be able to wait: their dependency trees hold no runtime, no
 //! socket and no async machinery.
 
+#![allow(clippy::unwrap_used, reason = "a test stops when it cannot go on")]
+
 use std::process::Command;
 
 /// Crates that would let a state machine do more than compute.

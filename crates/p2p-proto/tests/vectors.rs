@@ -526,18 +526,19 @@ fn proofs_lead_to_the_root_of_their_block() {
     let Message::DatarefTx(dataref) = decode(&vector("datareftx_170")) else {
         panic!("another message");
     };
-    assert_eq!(dataref.proof.txid(), dataref.tx.txid());
-    assert_eq!(dataref.proof.merkle_root(), Some(header.merkle_root));
-    assert_eq!(dataref.proof.target, target);
+    let proof = dataref.proof().unwrap();
+    assert_eq!(proof.txid(), dataref.tx().txid());
+    assert_eq!(proof.merkle_root(), Some(header.merkle_root));
+    assert_eq!(proof.target, target);
 
     let Message::MerkleBlock(part) = decode(&vector("merkleblock_170")) else {
         panic!("another message");
     };
-    assert_eq!(part.header, header);
-    assert_eq!(
-        Hash256::of_pair(&part.hashes[0], &part.hashes[1]),
-        header.merkle_root
-    );
+    assert_eq!(part.header(), &header);
+    let [left, right] = part.hashes().collect::<Vec<_>>()[..] else {
+        panic!("two hashes")
+    };
+    assert_eq!(Hash256::of_pair(&left, &right), header.merkle_root);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! An application and a driver that call whatever they like, in any order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -7,7 +8,6 @@ use p2p_proto::{
     Capacity, CloseReason, Command, Config, Connection, EncodedMessage, Event, Message, Network,
     SendError, Side,
 };
-use std::sync::Arc;
 
 use super::input::Input;
 use super::traffic;
@@ -51,8 +51,9 @@ pub fn api(data: &[u8]) {
                 }
             }
             9 => {
-                seen.may_talk = true;
                 connection.admit(now);
+                assert!(seen.ready || !connection.is_connected());
+                seen.may_talk |= connection.is_connected();
             }
             10 => connection.configure(now, settings(&mut input)),
             11 => {

@@ -85,14 +85,19 @@ fn after(data: &[u8], start: Instant, cut: Cut) -> Outcome {
     let mut time_passed = false;
     let feed = |probe: &mut Probe, now, bytes: &[u8]| match cut {
         Cut::Whole => probe.feed(now, bytes),
-        Cut::Pieces => pieces(bytes, seed).for_each(|piece| {
-            probe.feed(now, piece);
-            probe.drain(now, Answer::Admit);
-        }),
+        Cut::Pieces => {
+            pieces(bytes, seed).for_each(|piece| {
+                probe.feed(now, piece);
+                probe.drain(now, Answer::Admit);
+            });
+            // No bytes have no pieces, and are yet a chance to take what was left.
+            probe.feed(now, &[]);
+        }
     };
     while !input.is_empty() {
         match input.u8() % 16 {
-            0..=5 => feed(&mut probe, now, &traffic::frame(&mut input)),
+            0..=4 => feed(&mut probe, now, &traffic::frame(&mut input)),
+            5 => feed(&mut probe, now, &traffic::flood(&mut input)),
             6 => {
                 let n = usize::from(input.u8());
                 feed(&mut probe, now, input.take(n));
@@ -107,19 +112,20 @@ fn after(data: &[u8], start: Instant, cut: Cut) -> Outcome {
             10 => probe.stream_begin(now, Command::BLOCK, traffic::filler(&mut input)),
             11 => probe.stream_on(now, usize::from(input.u16())),
             12 => probe.configure(now, traffic::config(input.u8())),
-            13 => wire.extend(probe.transmit(now, usize::from(input.u16()))),
-            14 => wire.extend(probe.transmit(now, usize::MAX)),
+            13 => wire.extend_from_slice(&probe.transmit(now, usize::from(input.u16()))),
+            14 => wire.extend_from_slice(&probe.transmit(now, usize::MAX)),
             _ => probe.close(now, reason(&mut input)),
         }
         probe.drain(now, Answer::Admit);
     }
-    let (events, stats) = probe.finish(now, bits & 4 == 0);
-    Outcome {
-        events,
+    let outcome = Outcome {
+        events: probe.transcript.events.clone(),
         wire,
-        stats,
+        stats: probe.connection.stats(),
         time_passed,
-    }
+    };
+    probe.finish(now, bits & 4 == 0);
+    outcome
 }
 
 fn side(bits: u8) -> Side {
@@ -166,7 +172,7 @@ pub(super) fn connected(side: Side, config: p2p_proto::Config, now: Instant) -> 
         }
     }
     for end in [&ours, &theirs] {
-        assert!(end.connection.is_connected(), "{:?}", end.events);
+        assert!(end.connection.is_connected(), "{:?}", end.transcript.events);
         assert_eq!(end.connection.unsent_bytes(), 0);
     }
     (ours, theirs)

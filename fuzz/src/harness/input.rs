@@ -42,9 +42,11 @@ impl<'a> Input<'a> {
 }
 
 /// Cuts bytes into pieces, none empty: one by one for seed 0, else of pseudo-random sizes around
-/// a scale that the seed sets, so that short inputs meet every kind of cut.
+/// a scale that the seed sets, so that short inputs meet every kind of cut. Long ones come in
+/// some hundreds of pieces.
 pub(super) fn pieces(bytes: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let mut state = u32::from(seed);
+    let least = 1 + bytes.len() / 256;
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -56,7 +58,7 @@ pub(super) fn pieces(bytes: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
             0 => 1,
             _ => 1 + (state >> 16) % (2 * scale),
         };
-        let (piece, left) = rest.split_at(rest.len().min(size as usize));
+        let (piece, left) = rest.split_at(rest.len().min(least * size as usize));
         rest = left;
         Some(piece)
     })

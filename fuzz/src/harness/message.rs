@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use p2p_proto::{
-    Addr, Block, BlockHeader, BlockLocator, BlockTxn, CmpctBlock, Command, Decoded, EncodedMessage,
-    EnrichedHeaders, FrameDecoder, GetBlockTxn, Headers, Inventory, Limits, MerkleBlock,
-    MerkleProof, Message, Network, Tx, encode_frame,
+    Addr, Block, BlockHeader, BlockLocator, BlockTxn, CmpctBlock, Command, DatarefTx, Decoded,
+    DsDetected, EncodedMessage, EnrichedHeaders, FrameDecoder, GetBlockTxn, Headers, Inventory,
+    Limits, MerkleBlock, MerkleProof, Message, Network, Tx, encode_frame,
 };
 
 use super::input::Input;
@@ -126,16 +126,20 @@ fn walk(message: &Message) {
             let _ = response.nonce();
         }
         Message::MerkleBlock(block) => {
-            let MerkleBlock { header, hashes, .. } = block;
-            walk_header(header);
-            let tree: p2p_proto::MerkleTree = hashes.iter().copied().collect();
-            assert_eq!(tree.len(), hashes.len() as u64);
+            walk_header(block.header());
+            let tree: p2p_proto::MerkleTree = block.hashes().collect();
+            assert_eq!(tree.len(), block.hashes().len() as u64);
             assert_eq!(tree.root().is_some(), !tree.is_empty());
+            let (header, total) = (*block.header(), block.total());
+            let again = MerkleBlock::new(header, total, block.hashes(), block.flags());
+            assert_eq!(&again, &**block);
         }
         Message::CmpctBlock(block) => walk_compact(block),
         Message::GetBlockTxn(request) => {
             assert!(request.indexes().is_sorted_by(|a, b| a < b));
-            let again = GetBlockTxn::new(*request.block_hash(), request.indexes().to_vec());
+            assert_eq!(request.indexes().count(), request.len());
+            assert_eq!(request.is_empty(), request.indexes().next().is_none());
+            let again = GetBlockTxn::new(*request.block_hash(), request.indexes());
             assert_eq!(again.as_ref(), Ok(request));
         }
         Message::BlockTxn(answer) => {
@@ -149,8 +153,10 @@ fn walk(message: &Message) {
             }
         }
         Message::DatarefTx(dataref) => {
-            walk_tx(&dataref.tx);
-            walk_proof(&dataref.proof);
+            walk_tx(dataref.tx());
+            let proof = dataref.proof().expect("it was scanned");
+            walk_proof(&proof);
+            assert_eq!(&DatarefTx::new(dataref.tx(), &proof), &**dataref);
         }
         Message::FilterLoad(filter) => {
             assert!(filter.filter().len() <= p2p_proto::MAX_FILTER);
@@ -163,10 +169,14 @@ fn walk(message: &Message) {
             let _ = (reject.code(), reject.hash());
         }
         Message::DsDetected(detected) => {
-            for block in &detected.blocks {
+            let blocks: Vec<_> = detected.blocks().collect();
+            assert_eq!(blocks.len(), detected.len());
+            assert_eq!(blocks.is_empty(), detected.is_empty());
+            for block in &blocks {
                 block.headers.iter().for_each(walk_header);
                 walk_proof(&block.proof);
             }
+            assert_eq!(&DsDetected::new(detected.version(), &blocks), detected);
         }
         Message::RevokeMid(revoke) => {
             assert!(revoke.revocation_signature.len() <= 72);

@@ -9,11 +9,13 @@ mod connection;
 mod frame;
 mod input;
 mod message;
+mod outbox;
 mod pair;
 mod probe;
 mod splitter;
 mod text;
 mod traffic;
+mod transcript;
 
 pub use api::api;
 pub use connection::{connection_after, connection_before};

@@ -1,15 +1,18 @@
 //! Two connections, and a wire between them that may lie.
 
+use std::time::Instant;
+
 use bytes::{Buf, Bytes, BytesMut};
 use p2p_proto::Side;
 
 use super::connection::connected;
 use super::input::Input;
-use super::probe::{Answer, Probe, is_control};
+use super::outbox::is_control;
+use super::probe::{Answer, Probe};
 use super::traffic;
 
 /// More rounds than it takes to carry all that an input can send.
-const MANY_ROUNDS: usize = 10_000;
+const MANY_ROUNDS: usize = 1000;
 
 /// What one application sends, the other gets: all of it, once, in order, for as long as nobody
 /// touches the wire. When the bytes are flipped, lost, doubled or invented, both sides still
@@ -33,7 +36,7 @@ pub fn pair_mutator(data: &[u8]) {
             2 => drop(probe.send_encoded(now, &traffic::app_message(&mut input))),
             3 => probe.stream_begin(now, traffic::APP, traffic::filler(&mut input)),
             4 => probe.stream_on(now, usize::from(input.u16())),
-            5 => wire.extend(probe.transmit(now, usize::from(input.u16()))),
+            5 => wire.extend_from_slice(&probe.transmit(now, usize::from(input.u16()))),
             6 | 7 => {
                 let n = wire.len().min(input.u16().into());
                 let bytes = wire.split_to(n);
@@ -53,19 +56,7 @@ pub fn pair_mutator(data: &[u8]) {
         }
     }
     if !touched {
-        for _ in 0..MANY_ROUNDS {
-            for at in [0, 1] {
-                ends[at].stream_on(now, usize::MAX);
-                carry(&mut ends, &mut wires, at, now);
-            }
-            if ends
-                .iter()
-                .all(|end| end.is_flushed() && !end.is_streaming())
-            {
-                break;
-            }
-        }
-        let open = ends.iter().all(|end| end.connection.is_connected());
+        let open = settle(&mut ends, &mut wires, now);
         compare(&ends[0], &ends[1], open);
         compare(&ends[1], &ends[0], open);
     }
@@ -74,10 +65,28 @@ pub fn pair_mutator(data: &[u8]) {
     }
 }
 
+/// Carries all that was sent; false if an end closed meanwhile.
+fn settle(ends: &mut [Probe; 2], wires: &mut [BytesMut; 2], now: Instant) -> bool {
+    for _ in 0..MANY_ROUNDS {
+        for at in [0, 1] {
+            ends[at].stream_on(now, usize::MAX);
+            carry(ends, wires, at, now);
+        }
+        if !ends.iter().all(|end| end.connection.is_connected()) {
+            return false;
+        }
+        let quiet = |end: &Probe| end.is_flushed() && !end.is_streaming();
+        if ends.iter().all(quiet) && wires.iter().all(|wire| wire.is_empty()) {
+            return true;
+        }
+    }
+    panic!("something sent never arrives");
+}
+
 /// All that can leave one end reaches the other.
-fn carry(ends: &mut [Probe; 2], wires: &mut [BytesMut; 2], at: usize, now: std::time::Instant) {
+fn carry(ends: &mut [Probe; 2], wires: &mut [BytesMut; 2], at: usize, now: Instant) {
     let wire = &mut wires[at];
-    wire.extend(ends[at].transmit(now, usize::MAX));
+    wire.extend_from_slice(&ends[at].transmit(now, usize::MAX));
     let other = &mut ends[1 - at];
     other.feed(now, &wire.split());
     other.drain(now, Answer::Admit);
@@ -109,9 +118,9 @@ fn mutate(input: &mut Input<'_>, wire: &mut BytesMut) -> bool {
 /// What was received is the beginning of what was sent, and all of it while both ends live;
 /// control frames apart.
 fn compare(from: &Probe, to: &Probe, all: bool) {
-    let mut sent = from.sent.iter();
+    let mut sent = from.outbox.sent.iter();
     let mut next = sent.next();
-    for (command, payload) in to.received() {
+    for (command, payload) in to.transcript.received() {
         match next {
             Some(due) if due.0 == command && is_part(&payload, &due.1, all) => next = sent.next(),
             Some(_) | None => assert!(is_control(command), "{command} was not sent"),

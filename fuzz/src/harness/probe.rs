@@ -1,18 +1,17 @@
 //! A connection under a driver that checks the contract at every step.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use p2p_proto::{
-    Capacity, CloseReason, Command, Config, Connection, Decoded, EncodedMessage, Event,
-    FrameDecoder, HANDSHAKE_PAYLOAD, Limits, Message, PayloadEvent, SendError, Side, Stats,
-    checksum,
+    Capacity, CloseReason, Command, Config, Connection, EncodedMessage, HANDSHAKE_PAYLOAD, Message,
+    SendError, Side, Stats, checksum,
 };
 
-use super::message::LONGEST_DEBUG;
+use super::outbox::Outbox;
 use super::traffic::{NETWORK, params};
+use super::transcript::Transcript;
 
 /// Control frames that may wait, twice over: some in the driver's hands, some behind them.
 const CONTROL_BYTES: u64 = 2 * 64 * 1024;
@@ -23,17 +22,11 @@ const MANY_STEPS: usize = 1000;
 
 pub(super) struct Probe {
     pub(super) connection: Connection,
-    /// What came out, chunks joined.
-    pub(super) events: Vec<Event>,
-    /// What the application has sent and the wire has not carried yet, in order.
-    accepted: VecDeque<(Command, Bytes)>,
-    /// All that the application has sent.
-    pub(super) sent: Vec<(Command, Bytes)>,
+    pub(super) transcript: Transcript,
+    pub(super) outbox: Outbox,
     /// Of a payload that the application has begun: what is still to be given.
     stream: Option<Bytes>,
     bounds: Bounds,
-    stage: Stage,
-    payload_left: Option<u64>,
     /// Read from the socket, not yet taken.
     buffer: BytesMut,
     longest_read: u64,
@@ -41,25 +34,18 @@ pub(super) struct Probe {
     /// Taken from the connection, not yet written to the socket.
     pending: Bytes,
     taken: u64,
-    out: BytesMut,
-    out_decoder: FrameDecoder,
     stats: Stats,
 }
 
-/// The largest of all settings that the connection has had.
+/// The largest of all settings that the connection has had, and of all that it was given.
+#[derive(Default)]
 struct Bounds {
     events: usize,
     event_bytes: u64,
-    unsent: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Handshake,
-    /// Asked, not answered.
-    Ready,
-    Admitted,
-    Closed,
+    /// An empty queue takes a message of any size.
+    messages: u64,
+    /// A streamed payload has a room of its own, and an empty one takes a piece of any size.
+    chunks: u64,
 }
 
 /// What the driver answers to `Ready`.
@@ -71,35 +57,23 @@ pub(super) enum Answer {
 
 impl Probe {
     pub(super) fn new(config: Config, side: Side, capacity: Capacity, now: Instant) -> Self {
-        let limits = Limits {
-            message: u64::MAX,
-            block: u64::MAX,
-        };
         let nonce = match side {
             Side::Inbound => 1,
             Side::Outbound => 2,
         };
-        let bounds = Bounds {
-            events: 0,
-            event_bytes: 0,
-            unsent: CONTROL_BYTES + SLACK,
-        };
+        let mut bounds = Bounds::default();
+        bounds.widen(&config);
         let mut probe = Self {
-            bounds: bounds.widened(&config),
+            bounds,
             connection: Connection::new(Arc::new(config), side, params(nonce, now, capacity), now),
-            events: Vec::new(),
-            accepted: VecDeque::new(),
-            sent: Vec::new(),
+            transcript: Transcript::default(),
+            outbox: Outbox::default(),
             stream: None,
-            stage: Stage::Handshake,
-            payload_left: None,
             buffer: BytesMut::new(),
             longest_read: 0,
             fed: 0,
             pending: Bytes::new(),
             taken: 0,
-            out: BytesMut::new(),
-            out_decoder: FrameDecoder::new(NETWORK, limits),
             stats: Stats::default(),
         };
         probe.check();
@@ -116,15 +90,16 @@ impl Probe {
     }
 
     fn receive(&mut self, now: Instant) {
-        let before = self.buffer.clone();
-        self.longest_read = self.longest_read.max(before.len() as u64);
+        let before = self.buffer.len();
+        let end = self.buffer.last().copied();
+        self.longest_read = self.longest_read.max(before as u64);
         let wanted = self.connection.wants_read();
         self.connection.receive(now, &mut self.buffer);
         if self.connection.is_closing() {
             assert!(self.buffer.is_empty());
         } else {
-            assert!(before.ends_with(&self.buffer), "taken from the front");
-            assert!(wanted || before.len() == self.buffer.len());
+            assert!(self.buffer.is_empty() || self.buffer.last().copied() == end);
+            assert!(wanted || self.buffer.len() == before);
         }
         if self.connection.wants_read() {
             let (left, stats) = (self.buffer.len(), self.connection.stats());
@@ -150,21 +125,13 @@ impl Probe {
     pub(super) fn admit(&mut self, now: Instant) {
         self.connection.admit(now);
         if self.connection.is_connected() {
-            self.stage = Stage::Admitted;
+            self.transcript.admitted();
         }
         self.check();
     }
 
     pub(super) fn configure(&mut self, now: Instant, config: Config) {
-        let bounds = std::mem::replace(
-            &mut self.bounds,
-            Bounds {
-                events: 0,
-                event_bytes: 0,
-                unsent: 0,
-            },
-        );
-        self.bounds = bounds.widened(&config);
+        self.bounds.widen(&config);
         self.connection.configure(now, Arc::new(config));
         self.check();
     }
@@ -195,12 +162,8 @@ impl Probe {
     fn note_sent(&mut self, result: Result<(), SendError>, command: Command, payload: Bytes) {
         self.check_send(result);
         if result.is_ok() {
-            self.bounds.unsent = self
-                .bounds
-                .unsent
-                .max(CONTROL_BYTES + SLACK + payload.len() as u64);
-            self.accepted.push_back((command, payload.clone()));
-            self.sent.push((command, payload));
+            self.bounds.messages = self.bounds.messages.max(payload.len() as u64);
+            self.outbox.accept(command, payload);
         }
         self.check();
     }
@@ -211,6 +174,8 @@ impl Probe {
         let open = self.connection.is_connected();
         assert_eq!(result == Err(SendError::Closed), closed);
         assert_eq!(result == Err(SendError::NotReady), !open && !closed);
+        // An empty queue takes a message of any size.
+        assert!(result != Err(SendError::Full) || self.connection.unsent_bytes() > 0);
     }
 
     /// Begins to stream a payload.
@@ -220,8 +185,7 @@ impl Probe {
         let begun = self.connection.send_begin(now, command, length, sum);
         if begun.is_ok() {
             assert!(self.stream.is_none());
-            self.accepted.push_back((command, payload.clone()));
-            self.sent.push((command, payload.clone()));
+            self.outbox.accept(command, payload.clone());
             self.stream = Some(payload);
         }
         self.check();
@@ -243,11 +207,7 @@ impl Probe {
         match result {
             Ok(()) => {
                 *rest = rest.slice(chunk.len()..);
-                // An empty queue takes a piece of any size.
-                self.bounds.unsent = self
-                    .bounds
-                    .unsent
-                    .max(CONTROL_BYTES + SLACK + chunk.len() as u64);
+                self.bounds.chunks = self.bounds.chunks.max(chunk.len() as u64);
                 if rest.is_empty() {
                     assert_eq!(self.connection.send_end(now), Ok(()));
                     self.stream = None;
@@ -287,26 +247,9 @@ impl Probe {
         };
         assert!(!bytes.is_empty());
         self.taken += bytes.len() as u64;
-        self.out.extend_from_slice(&bytes);
+        self.outbox.leaves(&bytes);
         self.pending = bytes;
-        self.check_frames_out();
         true
-    }
-
-    /// What leaves are whole frames: the application's in its order, and ours between them.
-    fn check_frames_out(&mut self) {
-        while let Some(decoded) = self.out_decoder.decode(&mut self.out).unwrap() {
-            let Decoded::Frame { command, body } = decoded else {
-                panic!("{decoded:?} leaves")
-            };
-            let payload = body.into_bytes();
-            match self.accepted.front() {
-                Some(next) if *next == (command, payload) => {
-                    self.accepted.pop_front();
-                }
-                Some(_) | None => assert!(is_control(command), "{command} leaves unasked"),
-            }
-        }
     }
 
     /// Drains the events, and has the connection read on, until neither gives more.
@@ -315,8 +258,8 @@ impl Probe {
             let (mut count, mut bytes) = (0, 0);
             while let Some(event) = self.connection.poll_event() {
                 count += 1;
-                bytes += self.event(event);
-                if self.stage == Stage::Ready && answer == Answer::Admit {
+                bytes += self.transcript.event(event);
+                if self.transcript.asks() && answer == Answer::Admit {
                     self.admit(now);
                 }
             }
@@ -334,91 +277,20 @@ impl Probe {
         }
     }
 
-    /// Checks an event against what came before; its bytes.
-    fn event(&mut self, event: Event) -> u64 {
-        assert_ne!(self.stage, Stage::Closed, "{event:?} after the end");
-        assert!(format!("{event:?}").len() <= LONGEST_DEBUG);
-        let mut bytes = 0;
-        match &event {
-            Event::Ready(_) => {
-                assert_eq!(self.stage, Stage::Handshake);
-                self.stage = Stage::Ready;
-            }
-            Event::Message(message) => {
-                assert!(self.stage == Stage::Admitted && self.payload_left.is_none());
-                bytes = message.payload_len() as u64;
-            }
-            Event::Discarded(_) => {
-                assert!(self.stage == Stage::Admitted && self.payload_left.is_none());
-            }
-            Event::Payload(PayloadEvent::Begin { length, .. }) => {
-                assert_eq!(self.stage, Stage::Admitted);
-                assert_eq!(self.payload_left.replace(*length), None);
-            }
-            Event::Payload(PayloadEvent::Chunk(chunk)) => {
-                bytes = chunk.len() as u64;
-                let left = self.payload_left.unwrap().checked_sub(bytes);
-                assert!(bytes > 0 && left.is_some(), "more than was announced");
-                self.payload_left = left;
-            }
-            Event::Payload(PayloadEvent::End { .. }) => {
-                assert_eq!(self.payload_left.take(), Some(0));
-            }
-            Event::Closed(reason) => {
-                assert!(reason.to_string().len() < 2000);
-                self.stage = Stage::Closed;
-            }
-            _ => unreachable!("an event without a check: {event:?}"),
-        }
-        self.log(event);
-        bytes
-    }
-
-    fn log(&mut self, event: Event) {
-        if let Event::Payload(PayloadEvent::Chunk(more)) = &event
-            && let Some(Event::Payload(PayloadEvent::Chunk(bytes))) = self.events.last_mut()
-        {
-            let joined = [&bytes[..], more].concat();
-            *bytes = joined.into();
-            return;
-        }
-        self.events.push(event);
-    }
-
     // getters
 
     /// Whether all that the application sent has left.
     pub(super) fn is_flushed(&self) -> bool {
-        self.accepted.is_empty() && self.connection.unsent_bytes() == 0
-    }
-
-    /// What came from the peer's application: commands and payloads, whole or streamed.
-    pub(super) fn received(&self) -> Vec<(Command, Bytes)> {
-        let mut received: Vec<(Command, Bytes)> = Vec::new();
-        for event in &self.events {
-            match event {
-                Event::Message(message) => {
-                    received.push((message.command(), message.payload()));
-                }
-                Event::Payload(PayloadEvent::Begin { command, .. }) => {
-                    received.push((*command, Bytes::new()));
-                }
-                Event::Payload(PayloadEvent::Chunk(bytes)) => {
-                    received.last_mut().unwrap().1 = bytes.clone();
-                }
-                _ => {}
-            }
-        }
-        received
+        self.outbox.is_empty() && self.connection.unsent_bytes() == 0
     }
 
     /// Left alone the connection ends, in few steps, whether its peer reads or not.
-    pub(super) fn finish(mut self, now: Instant, peer_reads: bool) -> (Vec<Event>, Stats) {
+    pub(super) fn finish(mut self, now: Instant, peer_reads: bool) {
         let mut now = now;
         if self.stream.is_some() {
             self.close(now, CloseReason::Requested);
         }
-        if self.stage == Stage::Ready {
+        if self.transcript.asks() {
             self.admit(now);
         }
         for _ in 0..MANY_STEPS {
@@ -429,9 +301,8 @@ impl Probe {
                 false => {}
             }
             self.drain(now, Answer::Admit);
-            if self.stage == Stage::Closed {
-                assert!(matches!(self.events.last(), Some(Event::Closed(_))));
-                return (self.events, self.connection.stats());
+            if self.transcript.is_closed() {
+                return;
             }
             let (at, _) = self.connection.poll_timeout().expect("waits for ever");
             now = now.max(at);
@@ -448,8 +319,8 @@ impl Probe {
         let closing = connection.is_closing();
         assert!(!closing || !connection.wants_read());
         assert!(!(closing && connection.is_connected()));
-        assert!(connection.unsent_bytes() <= self.bounds.unsent);
-        if self.stage == Stage::Closed {
+        assert!(connection.unsent_bytes() <= self.bounds.unsent());
+        if self.transcript.is_closed() {
             assert!(closing);
             assert_eq!(connection.poll_timeout(), None);
             assert_eq!(self.connection.poll_event(), None);
@@ -470,39 +341,21 @@ impl Probe {
         assert!(stats.messages_sent >= self.stats.messages_sent);
         assert!(stats.discarded >= self.stats.discarded);
         assert_eq!(stats.bytes_received + self.buffer.len() as u64, self.fed);
-        assert!(
-            connection
-                .latency()
-                .is_none_or(|rtt| rtt < Duration::from_secs(1 << 40))
-        );
         self.stats = stats;
     }
 }
 
 impl Bounds {
-    fn widened(self, config: &Config) -> Self {
-        let queue = CONTROL_BYTES + SLACK + config.send_queue_bytes as u64;
-        Self {
-            events: self.events.max(config.event_queue_len.max(1)),
-            event_bytes: self
-                .event_bytes
-                .max(config.stream_above)
-                .max(HANDSHAKE_PAYLOAD),
-            unsent: self.unsent.max(queue),
-        }
+    fn widen(&mut self, config: &Config) {
+        let stream_above = config.stream_above.max(HANDSHAKE_PAYLOAD);
+        let queue = config.send_queue_bytes as u64;
+        self.events = self.events.max(config.event_queue_len.max(1));
+        self.event_bytes = self.event_bytes.max(stream_above);
+        self.messages = self.messages.max(queue);
+        self.chunks = self.chunks.max(queue);
     }
-}
 
-/// What a connection sends of itself.
-pub(super) fn is_control(command: Command) -> bool {
-    [
-        Command::VERSION,
-        Command::VERACK,
-        Command::PROTOCONF,
-        Command::SENDHEADERS,
-        Command::PING,
-        Command::PONG,
-        Command::REJECT,
-    ]
-    .contains(&command)
+    fn unsent(&self) -> u64 {
+        CONTROL_BYTES + SLACK + self.messages + self.chunks
+    }
 }

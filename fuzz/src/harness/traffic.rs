@@ -21,6 +21,9 @@ pub(super) const APP: Command = match Command::new("app") {
     None => panic!("not a command name"),
 };
 
+/// More than the answers that may wait.
+const FLOOD: usize = 256 * 1024;
+
 /// When it all begins. Nothing depends on its value.
 #[allow(
     clippy::disallowed_methods,
@@ -94,6 +97,12 @@ pub(super) fn frame(input: &mut Input<'_>) -> Vec<u8> {
     }
     wire.extend_from_slice(&payload);
     wire.to_vec()
+}
+
+/// A frame over and over: up to [`FLOOD`] bytes.
+pub(super) fn flood(input: &mut Input<'_>) -> Vec<u8> {
+    let frame = frame(input);
+    frame.repeat((FLOOD / frame.len()).max(1))
 }
 
 /// Three bits and the other five.

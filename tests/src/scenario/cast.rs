@@ -15,7 +15,11 @@ const DNS_SEEDS: usize = 3;
 pub fn config() -> ManagerConfig {
     ManagerConfig {
         enable_listener: true,
-        dns_seeds: Some((0..DNS_SEEDS).map(|n| format!("seed-{n}.example")).collect()),
+        dns_seeds: Some(
+            (0..DNS_SEEDS)
+                .map(|n| format!("seed-{n}.example"))
+                .collect(),
+        ),
         ..ManagerConfig::new(Network::Mainnet)
     }
 }

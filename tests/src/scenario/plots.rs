@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use p2p_core::{Network, Peer, PeerSource, Timestamp};
+use p2p_core::{Network, OperatingMode, Peer, PeerSource, Timestamp};
 
 use super::cast::{diverse_node, node};
 use crate::faults::{Fault, Kind, draw};
-use crate::hostile;
+use crate::hostile::Trick;
 use crate::invariants::{Rule, Violation};
 use crate::network::{Crash, HostId};
 use crate::pipe::Line;
 use crate::rng::Rng;
-use crate::world::World;
+use crate::world::{World, ip_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -22,10 +22,26 @@ const NODES: usize = 30;
 /// Faults of a mix: one in two minutes, somewhere.
 const FAULTS: usize = 60;
 
+/// Nodes of a mix that have a fixed list, of as many others.
+const FIXED: usize = 3;
+/// Hostile programs of a mix. Endless addresses are not among them: nodes that were cut off take
+/// hours to find out that all of those are nobody's, and `hostile` has them.
+const TRICKS: [Trick; 7] = [
+    Trick::Silence,
+    Trick::HalfHandshake,
+    Trick::WrongMagic,
+    Trick::OtherChain,
+    Trick::Storm,
+    Trick::SlowReader,
+    Trick::PingFlood,
+];
+
 type Done = Result<(), Violation>;
 
 fn populate(world: &mut World, nodes: usize) -> Vec<HostId> {
-    (0..nodes).map(|_| world.add_node(node())).collect()
+    let hosts: Vec<_> = (0..nodes).map(|_| world.prepare_node(node())).collect();
+    hosts.iter().for_each(|&host| world.start(host));
+    hosts
 }
 
 fn settle(world: &mut World) -> Result<Duration, Violation> {
@@ -80,7 +96,11 @@ pub fn simultaneous(world: &mut World) -> Done {
     world.start(pair[1]);
     world.run_for(MINUTE)?;
     let connected = pair.map(|host| world.node(host).map_or(0, |node| node.connected()));
-    require(world, connected == [1, 1], format!("connected {connected:?}"))?;
+    require(
+        world,
+        connected == [1, 1],
+        format!("connected {connected:?}"),
+    )?;
     world.run_for(10 * MINUTE)?;
     let tally = world.tally();
     require(
@@ -96,19 +116,35 @@ fn know(world: &mut World, host: HostId, other: HostId) -> Done {
     };
     world.with_node(host, |node, _| {
         let long_ago = Timestamp::from_millis(0);
-        node.disk
-            .insert(Peer::new(Network::Mainnet, address, PeerSource::Manual, long_ago));
+        node.disk.insert(Peer::new(
+            Network::Mainnet,
+            address,
+            PeerSource::Manual,
+            long_ago,
+        ));
     })
 }
 
-/// A third of the nodes is apart for an hour, and comes back.
+/// Three in ten nodes are apart for an hour, and come back.
 ///
 /// # Errors
 /// The first rule that did not hold.
 pub fn partition(world: &mut World) -> Done {
-    let nodes = populate(world, NODES);
+    divide(world, NODES)
+}
+
+/// The same, with a thousand nodes.
+///
+/// # Errors
+/// The first rule that did not hold.
+pub fn city(world: &mut World) -> Done {
+    divide(world, 1000)
+}
+
+fn divide(world: &mut World, many: usize) -> Done {
+    let nodes = populate(world, many);
     settle(world)?;
-    let apart: BTreeSet<HostId> = nodes[..NODES / 3].iter().copied().collect();
+    let apart: BTreeSet<HostId> = nodes[..many * 3 / 10].iter().copied().collect();
     world.befall(Fault::Partition(apart.clone()))?;
     world.run_for(HOUR)?;
     let bridges = world.bridges(&apart);
@@ -181,8 +217,11 @@ pub fn restart(world: &mut World) -> Done {
 pub fn hostile(world: &mut World) -> Done {
     let nodes = populate(world, 10);
     settle(world)?;
-    let victims: Vec<_> = nodes.iter().filter_map(|&host| world.address(host)).collect();
-    for trick in hostile::Trick::ALL {
+    let victims: Vec<_> = nodes
+        .iter()
+        .filter_map(|&host| world.address(host))
+        .collect();
+    for trick in Trick::ALL {
         let victims = victims.clone();
         world.add_hostile(trick, victims);
     }
@@ -196,14 +235,21 @@ pub fn hostile(world: &mut World) -> Done {
 /// # Errors
 /// The first rule that did not hold.
 pub fn mix(world: &mut World) -> Done {
-    let mut rng = Rng::new(world.net.rng.next());
-    for _ in 0..NODES {
-        let spec = diverse_node(&mut rng);
-        world.add_node(spec);
-    }
+    let mut rng = Rng::new(world.net.rng.any());
+    let hosts: Vec<_> = (0..NODES)
+        .map(|n| {
+            let mut spec = diverse_node(&mut rng);
+            if n < FIXED {
+                let list = (FIXED..2 * FIXED).map(|n| (ip_of(HostId(n)), 8333).into());
+                spec.mode = OperatingMode::FixedPeerList(list.collect());
+            }
+            world.prepare_node(spec)
+        })
+        .collect();
+    hosts.into_iter().for_each(|host| world.start(host));
     let victims: Vec<_> = world.nodes().map(|(_, node)| node.address()).collect();
-    for &trick in rng.pick_some(&hostile::Trick::ALL, 3) {
-        world.add_hostile(trick, victims.clone());
+    for trick in rng.pick_some(&TRICKS, 3) {
+        world.add_hostile(*trick, victims.clone());
     }
     let (from, to) = (world.net.now + MINUTE, world.net.now + 2 * HOUR);
     let nodes = world.node_ips();

@@ -7,6 +7,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::netgroup::NetGroup;
 
+/// A netgroup, at the place on the ring of all that the secret gives it.
+///
+/// What is sorted by it is visited in the order in which it lies in memory: the next group's turn
+/// finds the upper nodes of every index in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    ring: u64,
+    group: NetGroup,
+}
+
+impl Place {
+    pub(super) const FIRST: Self = Self {
+        ring: 0,
+        group: NetGroup::UNROUTABLE,
+    };
+}
+
 /// The secret, as two keys: what is learned of the order of addresses tells nothing of groups.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
@@ -24,7 +41,7 @@ impl Keys {
         }
     }
 
-    /// The place of an address among those of its group.
+    /// Where an address is among those of its group.
     pub(super) fn rank(&self, address: SocketAddr) -> u64 {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -34,9 +51,11 @@ impl Keys {
         siphash24(self.addresses, &[high, low, u64::from(address.port())])
     }
 
-    /// The place of a group among all.
-    pub(super) fn ring(&self, group: NetGroup) -> u64 {
-        siphash24(self.groups, &[group.to_u64()])
+    /// Where the group of an IP is among all.
+    pub(super) fn place(&self, ip: IpAddr) -> Place {
+        let group = NetGroup::of(ip);
+        let ring = siphash24(self.groups, &[group.to_u64()]);
+        Place { ring, group }
     }
 
     /// The `index`th draw of a sample: evenly from `0..below`, which is not empty.
@@ -117,10 +136,9 @@ mod tests {
     #[test]
     fn every_half_of_the_secret_counts() {
         let address = "1.2.3.4:8333".parse().unwrap();
-        let group = NetGroup::of("1.2.3.4".parse().unwrap());
         let order = |secret| {
             let keys = Keys::new(secret);
-            (keys.rank(address), keys.ring(group))
+            (keys.rank(address), keys.place(address.ip()).ring)
         };
         let base = order([0; 32]);
         for at in 0..32 {

@@ -32,7 +32,7 @@
 //! # Security
 //!
 //! Anybody can name addresses, as many as they like. The book assumes that addresses are free,
-//! that netgroups (see [`NetGroup`]) are not, and that the secret is one.
+//! that netgroups (see [`NetGroup`](crate::netgroup::NetGroup)) are not, and that the secret is one.
 //!
 //! - **Who is dialled.** First the netgroups to which we have the fewest connections, so that many
 //!   groups are preferred over many addresses of one. Among those the turn goes round, at places
@@ -47,6 +47,7 @@
 //!   configured.
 
 mod candidates;
+mod indexes;
 mod keyed;
 mod limits;
 mod record;
@@ -56,20 +57,17 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::netgroup::NetGroup;
 use crate::peer::{Peer, PeerStatus};
-use candidates::Candidates;
+use indexes::Indexes;
 use keyed::Keys;
 pub use limits::{BookLimits, Refused};
+use record::Record;
 pub use record::{Availability, Entry};
-use record::{ByStatus, Facts, Record};
-use room::Room;
-use shared::Shared;
 use slab::{Id, Slab};
 
 /// Every peer that is known: see the [module](self).
@@ -94,7 +92,7 @@ impl Book {
             limits,
             records: Slab::new(),
             by_address: BTreeMap::new(),
-            indexes: Indexes::new(keys),
+            indexes: Indexes::new(),
         }
     }
 
@@ -121,13 +119,14 @@ impl Book {
             retries: 0,
             availability,
             learned_from,
-            group: NetGroup::of(address.ip()),
+            place: self.keys.place(address.ip()),
             rank: self.keys.rank(address),
         };
-        let facts = record.facts();
-        let group_of = |id| self.records.get(id).group;
+        // The number is given when there is room; none of the limits looks at it.
+        let newcomer = record.facts(Id(u32::MAX)).tenant;
+        let place_of = |id| self.records.get(id).place;
         let room = &self.indexes.room;
-        let victims = room.victims(&facts.tenant, &self.limits, group_of)?;
+        let victims = room.victims(&newcomer, &self.limits, place_of)?;
         let evicted = victims
             .into_iter()
             .flatten()
@@ -136,6 +135,7 @@ impl Book {
 
         let id = self.records.insert(record);
         self.by_address.insert(address, id);
+        let facts = self.records.get(id).facts(id);
         self.indexes.replace(id, None, Some(&facts));
         Ok(evicted)
     }
@@ -144,7 +144,7 @@ impl Book {
     pub fn remove(&mut self, address: SocketAddr) -> Option<Peer> {
         let id = self.by_address.remove(&canonical(address))?;
         let record = self.records.remove(id);
-        self.indexes.replace(id, Some(&record.facts()), None);
+        self.indexes.replace(id, Some(&record.facts(id)), None);
         Some(record.peer)
     }
 
@@ -187,14 +187,14 @@ impl Book {
     /// A connection to this address exists: its netgroup is less attractive. The address need not
     /// be in the book.
     pub fn connected(&mut self, address: SocketAddr) {
-        let group = NetGroup::of(address.ip());
-        self.indexes.candidates.connected(group);
+        let place = self.keys.place(address.ip());
+        self.indexes.candidates.connected(place);
     }
 
     /// A connection that was [`connected`](Self::connected) has ended.
     pub fn disconnected(&mut self, address: SocketAddr) {
-        let group = NetGroup::of(address.ip());
-        self.indexes.candidates.disconnected(group);
+        let place = self.keys.place(address.ip());
+        self.indexes.candidates.disconnected(place);
     }
 
     /// The best peer of this status that is `Ready`, if there is one.
@@ -204,8 +204,8 @@ impl Book {
     /// The same until something changes; a candidate that stops being ready, or of this status,
     /// has used its group's turn. A banned or inbound peer is never one.
     pub fn candidate(&self, status: PeerStatus) -> Option<SocketAddr> {
-        let id = self.indexes.candidates.first(status)?;
-        Some(self.records.get(id).peer.address())
+        let first = self.indexes.candidates.first(status)?;
+        Some(self.records.get(first.id).peer.address())
     }
 
     /// When the next one will be ready; [`advance`](Self::advance) is to be called then.
@@ -282,9 +282,9 @@ impl Book {
 
     fn change_record<R>(&mut self, id: Id, change: impl FnOnce(&mut Record) -> R) -> R {
         let record = self.records.get_mut(id);
-        let before = record.facts();
+        let before = record.facts(id);
         let result = change(record);
-        let after = record.facts();
+        let after = record.facts(id);
         self.indexes.replace(id, Some(&before), Some(&after));
         result
     }
@@ -297,61 +297,6 @@ impl fmt::Debug for Book {
             .field("limits", &self.limits)
             .field("len", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// What follows from the records, kept at hand.
-struct Indexes {
-    counts: ByStatus<usize>,
-    due: BTreeSet<(Instant, Id)>,
-    candidates: Candidates,
-    room: Room,
-    shared: Shared,
-}
-
-impl Indexes {
-    fn new(keys: Keys) -> Self {
-        Self {
-            counts: ByStatus::default(),
-            due: BTreeSet::new(),
-            candidates: Candidates::new(keys),
-            room: Room::default(),
-            shared: Shared::default(),
-        }
-    }
-
-    /// A record appears, changes or disappears. Whatever changes a record ends here.
-    fn replace(&mut self, id: Id, before: Option<&Facts>, after: Option<&Facts>) {
-        if let Some(before) = before {
-            *self.counts.get_mut(before.status) -= 1;
-        }
-        if let Some(after) = after {
-            *self.counts.get_mut(after.status) += 1;
-        }
-        let ready = |facts: Option<&Facts>| facts.and_then(|facts| facts.ready);
-        self.candidates.replace(id, ready(before), ready(after));
-
-        let due = |facts: Option<&Facts>| Some((facts?.due?, id));
-        relist(&mut self.due, due(before), due(after));
-
-        let tenant = |facts: Option<&Facts>| facts.map(|facts| facts.tenant);
-        self.room.replace(id, tenant(before), tenant(after));
-
-        let shared = |facts: Option<&Facts>| facts.is_some_and(|facts| facts.shared);
-        self.shared.replace(id, shared(before), shared(after));
-    }
-}
-
-/// What an index has as `before` is `after` from now on.
-fn relist<T: Ord>(index: &mut BTreeSet<T>, before: Option<T>, after: Option<T>) {
-    if before == after {
-        return;
-    }
-    if let Some(before) = before {
-        index.remove(&before);
-    }
-    if let Some(after) = after {
-        index.insert(after);
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::candidates::Ready;
+use super::keyed::Place;
 use super::room::{Tenant, Worth};
+use super::slab::Id;
 use crate::netgroup::NetGroup;
 use crate::peer::{Peer, PeerSource, PeerStatus};
 
@@ -64,7 +66,7 @@ pub(super) struct Record {
     pub(super) availability: Availability,
     pub(super) learned_from: Option<IpAddr>,
     /// Both follow from the address.
-    pub(super) group: NetGroup,
+    pub(super) place: Place,
     pub(super) rank: u64,
 }
 
@@ -78,21 +80,23 @@ impl Record {
         }
     }
 
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&self, id: Id) -> Facts {
         Facts {
             status: self.peer.status,
             ready: self.is_ready().then_some(Ready {
                 status: self.peer.status,
-                group: self.group,
+                place: self.place,
                 retries: u8::try_from(self.retries).unwrap_or(u8::MAX),
                 rank: self.rank,
+                id,
             }),
             due: match self.availability {
-                Availability::At(instant) => Some(instant),
+                Availability::At(instant) => Some((instant, id)),
                 Availability::Ready | Availability::Busy | Availability::Never => None,
             },
             tenant: Tenant {
-                group: self.group,
+                id,
+                place: self.place,
                 source: self.learned_from.map(NetGroup::of),
                 learned: !self.is_the_users(),
                 worth: self.worth(),
@@ -154,18 +158,26 @@ impl Record {
 pub(super) struct Facts {
     pub(super) status: PeerStatus,
     pub(super) ready: Option<Ready>,
-    pub(super) due: Option<Instant>,
+    pub(super) due: Option<(Instant, Id)>,
     pub(super) tenant: Tenant,
     pub(super) shared: bool,
 }
 
+/// Every status there is.
+pub(super) const STATUSES: [PeerStatus; 4] = [
+    PeerStatus::Valid,
+    PeerStatus::Inaccessible,
+    PeerStatus::Banned,
+    PeerStatus::Unknown,
+];
+
 /// Something for each status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ByStatus<T>([T; 4]);
+pub(super) struct ByStatus<T>([T; STATUSES.len()]);
 
 impl<T: Copy> ByStatus<T> {
     pub(super) const fn all(value: T) -> Self {
-        Self([value; 4])
+        Self([value; STATUSES.len()])
     }
 }
 
@@ -176,18 +188,6 @@ impl<T> ByStatus<T> {
 
     pub(super) fn get_mut(&mut self, status: PeerStatus) -> &mut T {
         &mut self.0[Self::at(status)]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerStatus, &T)> {
-        let statuses = [
-            PeerStatus::Valid,
-            PeerStatus::Inaccessible,
-            PeerStatus::Banned,
-            PeerStatus::Unknown,
-        ];
-        statuses
-            .into_iter()
-            .map(|status| (status, self.get(status)))
     }
 
     const fn at(status: PeerStatus) -> usize {

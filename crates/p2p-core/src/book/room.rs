@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
+use super::indexes::relist;
+use super::keyed::Place;
 use super::limits::{BookLimits, Refused};
-use super::relist;
 use super::slab::Id;
 use crate::netgroup::NetGroup;
 use crate::timestamp::Timestamp;
@@ -13,7 +14,8 @@ use crate::timestamp::Timestamp;
 /// What the limits see of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tenant {
-    pub(super) group: NetGroup,
+    pub(super) id: Id,
+    pub(super) place: Place,
     /// The netgroup that told us of it.
     pub(super) source: Option<NetGroup>,
     /// Whether it counts against its netgroup's limit.
@@ -58,21 +60,21 @@ impl Population {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
     all: u32,
-    groups: BTreeMap<NetGroup, Population>,
+    groups: BTreeMap<Place, Population>,
     sources: BTreeMap<NetGroup, u32>,
-    by_group: BTreeSet<(NetGroup, Worth, Id)>,
+    by_group: BTreeSet<(Place, Worth, Id)>,
     by_source: BTreeSet<(NetGroup, Worth, Id)>,
     /// The groups from which one may go, by the number of their records.
-    by_size: BTreeSet<(u32, NetGroup)>,
+    by_size: BTreeSet<(u32, Place)>,
 }
 
 impl Room {
-    pub(super) fn replace(&mut self, id: Id, before: Option<Tenant>, after: Option<Tenant>) {
+    pub(super) fn replace(&mut self, before: Option<Tenant>, after: Option<Tenant>) {
         if before == after {
             return;
         }
-        let by_group = |tenant: Tenant| Some((tenant.group, tenant.worth?, id));
-        let by_source = |tenant: Tenant| Some((tenant.source?, tenant.worth?, id));
+        let by_group = |tenant: Tenant| Some((tenant.place, tenant.worth?, tenant.id));
+        let by_source = |tenant: Tenant| Some((tenant.source?, tenant.worth?, tenant.id));
         relist(
             &mut self.by_group,
             before.and_then(by_group),
@@ -85,21 +87,21 @@ impl Room {
         );
         match (before, after) {
             (Some(before), Some(after)) => {
-                self.change(before.group, |population| {
+                self.change(before.place, |population| {
                     population.remove(&before);
                     population.add(&after);
                 });
             }
             (None, Some(tenant)) => {
                 self.all += 1;
-                self.change(tenant.group, |population| population.add(&tenant));
+                self.change(tenant.place, |population| population.add(&tenant));
                 if let Some(source) = tenant.source {
                     *self.sources.entry(source).or_default() += 1;
                 }
             }
             (Some(tenant), None) => {
                 self.all -= 1;
-                self.change(tenant.group, |population| population.remove(&tenant));
+                self.change(tenant.place, |population| population.remove(&tenant));
                 if let Some(source) = tenant.source
                     && let Entry::Occupied(mut told) = self.sources.entry(source)
                 {
@@ -119,9 +121,9 @@ impl Room {
         &self,
         newcomer: &Tenant,
         limits: &BookLimits,
-        group_of: impl Fn(Id) -> NetGroup,
+        place_of: impl Fn(Id) -> Place,
     ) -> Result<[Option<Id>; 2], Refused> {
-        let outlasted = |(_, worth, id): (NetGroup, Worth, Id)| {
+        let outlasted = |(worth, id): (Worth, Id)| {
             let outlasts = newcomer.worth.is_none_or(|own| own > worth);
             outlasts.then_some(id)
         };
@@ -133,10 +135,10 @@ impl Room {
             victims[0] = Some(victim.ok_or(Refused::SourceFull)?);
         }
 
-        let population = self.population(newcomer.group);
-        let leaves = victims[0].is_some_and(|id| group_of(id) == newcomer.group);
+        let population = self.population(newcomer.place);
+        let leaves = victims[0].is_some_and(|id| place_of(id) == newcomer.place);
         if newcomer.learned && population.learned >= limits.per_netgroup && !leaves {
-            let victim = first_of(&self.by_group, newcomer.group).and_then(outlasted);
+            let victim = first_of(&self.by_group, newcomer.place).and_then(outlasted);
             victims[1] = Some(victim.ok_or(Refused::NetGroupFull)?);
         }
 
@@ -146,7 +148,7 @@ impl Room {
             // To level the groups is worth more than to keep the better of two.
             let levels = population.all + 1 < size;
             let victim = if levels {
-                Some(victim.2)
+                Some(victim.1)
             } else {
                 outlasted(victim)
             };
@@ -155,16 +157,16 @@ impl Room {
         Ok(victims)
     }
 
-    fn change(&mut self, group: NetGroup, change: impl FnOnce(&mut Population)) {
-        let population = self.groups.entry(group).or_default();
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Population)) {
+        let population = self.groups.entry(place).or_default();
         let listed = |population: &Population| {
-            (population.dispensable > 0).then_some((population.all, group))
+            (population.dispensable > 0).then_some((population.all, place))
         };
         let before = listed(population);
         change(population);
         let after = listed(population);
         if population.all == 0 {
-            self.groups.remove(&group);
+            self.groups.remove(&place);
         }
         relist(&mut self.by_size, before, after);
     }
@@ -173,19 +175,16 @@ impl Room {
         self.sources.get(&source).copied().unwrap_or_default()
     }
 
-    fn population(&self, group: NetGroup) -> Population {
-        self.groups.get(&group).copied().unwrap_or_default()
+    fn population(&self, place: Place) -> Population {
+        self.groups.get(&place).copied().unwrap_or_default()
     }
 }
 
-/// The one that is worth least.
-fn first_of(
-    index: &BTreeSet<(NetGroup, Worth, Id)>,
-    group: NetGroup,
-) -> Option<(NetGroup, Worth, Id)> {
+/// The one that is worth least of a group or source.
+fn first_of<Of: Copy + Ord>(index: &BTreeSet<(Of, Worth, Id)>, of: Of) -> Option<(Worth, Id)> {
     let least = Worth::Inaccessible {
         since: Timestamp::from_millis(0),
     };
-    let first = index.range((group, least, Id(0))..).next();
-    first.filter(|(found, ..)| *found == group).copied()
+    let &(found, worth, id) = index.range((of, least, Id(0))..).next()?;
+    (found == of).then_some((worth, id))
 }

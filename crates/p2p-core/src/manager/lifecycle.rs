@@ -1,7 +1,7 @@
 //! What happens to connections: made, admitted, ended.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_proto::{Capacity, CloseReason, Message, Ready, Side};
 use rand_core::Rng;
@@ -9,6 +9,7 @@ use rand_core::Rng;
 use super::{Manager, Run};
 use crate::backoff::jittered;
 use crate::book::Availability;
+use crate::breaker::LONGEST_PAUSE;
 use crate::connection::{ConnId, ConnectionState};
 use crate::error::{ConnectionError, DialFailure};
 use crate::events::ControlEvent;
@@ -66,9 +67,14 @@ impl Manager {
         }) {
             return;
         }
+        let told = known.is_some_and(|live| live.told.is_some());
         let Some(address) = self.forget(conn, &ConnectionError::Dial(failure)) else {
             return;
         };
+        if told {
+            // We gave it up ourselves.
+            return self.rest(address);
+        }
         let connections = self.slots.established();
         self.breaker.failed(self.now, address, connections);
         self.back_off(address);
@@ -94,7 +100,7 @@ impl Manager {
             self.close(other, CloseReason::SelfConnection);
             return self.close(conn, CloseReason::SelfConnection);
         }
-        if let Some(other) = self.same_node(conn) {
+        while let Some(other) = self.same_node(conn) {
             // Both ends see the same two nonces, and so keep the same connection.
             let nonce = |conn| {
                 self.connections
@@ -114,14 +120,16 @@ impl Manager {
         let connection = &self.connections.get(&conn)?.connection;
         let (ip, port) = connection.listens_at()?;
         let address = SocketAddr::new(ip, port);
-        let other = match connection.side {
-            Side::Inbound => self.by_address.get(&address),
-            Side::Outbound => self.listening_peers.get(&address),
+        let others: Vec<_> = match connection.side {
+            Side::Inbound => self.by_address.get(&address).copied().into_iter().collect(),
+            Side::Outbound => self.listening_at(address).collect(),
         };
-        let other = *other?;
-        let other_side = self.connections.get(&other)?.connection.side;
-        let closing = self.connections.get(&other)?.connection.state == ConnectionState::Failed;
-        (other != conn && other_side != connection.side && !closing).then_some(other)
+        others.into_iter().find(|other| {
+            let other = self.connections.get(other).map(|live| &live.connection);
+            other.is_some_and(|other| {
+                other.side != connection.side && other.state != ConnectionState::Failed
+            })
+        })
     }
 
     fn admit(&mut self, conn: ConnId) {
@@ -143,8 +151,11 @@ impl Manager {
             Side::Inbound => {
                 if let Some((ip, port)) = connection.listens_at() {
                     let listens_at = SocketAddr::new(ip, port);
-                    self.listening_peers.insert(listens_at, conn);
-                    self.book.set_availability(listens_at, Availability::Busy);
+                    self.listening_peers.insert((listens_at, conn));
+                    let due = self.occupy(listens_at);
+                    if let Some(live) = self.connections.get_mut(&conn) {
+                        live.due = due;
+                    }
                 }
             }
         }
@@ -178,7 +189,12 @@ impl Manager {
         };
         let established = live.was_established;
         let connection = live.connection.clone();
-        let verdict = verdict(&reason, connection.side, established);
+        // Whoever hung up first, one that we wanted gone is not made again.
+        let judged = match (&live.told, &reason) {
+            (Some(told), reason) if !matches!(reason, CloseReason::Violation(_)) => told,
+            (_, reason) => reason,
+        };
+        let verdict = verdict(judged, connection.side, established);
         let error = ConnectionError::Closed(reason);
         let Some(address) = self.forget(conn, &error) else {
             return;
@@ -191,6 +207,11 @@ impl Manager {
                 address,
                 reason: error.clone(),
             });
+        }
+        if connection.side == Side::Outbound && !established && self.breaker.is_open() {
+            // A probe that came to nothing: the next one is further away.
+            let connections = self.slots.established();
+            self.breaker.failed(self.now, address, connections);
         }
         let ban_until = self.config.ban_duration;
         match verdict {
@@ -218,6 +239,9 @@ impl Manager {
     /// Tells the driver to end a connection. Its slot stays taken until the socket is gone.
     pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason) {
         if self.go(conn, ConnectionState::Failed) {
+            if let Some(live) = self.connections.get_mut(&conn) {
+                live.told = Some(reason.clone());
+            }
             self.actions.push_back(Action::Close { conn, reason });
         }
     }
@@ -235,12 +259,14 @@ impl Manager {
             }
         } else if let Some((ip, port)) = connection.listens_at() {
             let listens_at = SocketAddr::new(ip, port);
-            if self.listening_peers.get(&listens_at) == Some(&conn) {
-                self.listening_peers.remove(&listens_at);
-                self.free(listens_at);
+            if self.listening_peers.remove(&(listens_at, conn)) {
+                self.available_from(listens_at, live.due);
             }
         }
-        if let ConnectionError::Closed(CloseReason::Evicted) = reason {
+        if connection.side == Side::Inbound {
+            self.available_from(address, live.due);
+        }
+        if live.told == Some(CloseReason::Evicted) {
             self.earmarks += 1;
         }
         let reason = reason.clone();
@@ -302,6 +328,7 @@ impl Manager {
                     attempt,
                 });
             }
+            Some(_) if self.run != Run::Running => self.rest(address),
             _ => self.write_off(address),
         }
     }
@@ -309,8 +336,9 @@ impl Manager {
     /// A failed attempt: later again, and each time later still, until there were too many.
     fn back_off(&mut self, address: SocketAddr) {
         if self.breaker.is_open() {
-            // Nothing can be reached: nobody is to blame.
-            return self.free(address);
+            // Nothing can be reached: nobody is to blame. But the next probe is for another, or
+            // one that is gone for good would be all that is ever probed.
+            return self.set_aside(address);
         }
         let retries = self.book.retries(address).unwrap_or_default();
         let connection = &self.config.connection;
@@ -324,6 +352,24 @@ impl Manager {
         let pause = jittered(backoff, self.rng.next_u64());
         self.book.set_retries(address, retries.saturating_add(1));
         self.available_at(address, pause);
+    }
+
+    /// A probe of an outage was in vain.
+    fn set_aside(&mut self, address: SocketAddr) {
+        self.set_aside.push_back(address);
+        if self.set_aside.len() > MAX_SET_ASIDE {
+            self.set_aside.pop_front();
+        }
+        self.available_at(address, LONGEST_PAUSE * MAX_SET_ASIDE as u32);
+    }
+
+    /// Those that were probed in vain may be dialled again; whether there were any.
+    pub(super) fn bring_back(&mut self) -> bool {
+        let any = !self.set_aside.is_empty();
+        for address in std::mem::take(&mut self.set_aside) {
+            self.free(address);
+        }
+        any
     }
 
     /// Not to be reached or kept: revisited later. One on the fixed list is never given up.
@@ -358,6 +404,17 @@ impl Manager {
         self.book.set_availability(address, availability);
     }
 
+    /// The address may be dialled from then on, unless something else is against it.
+    fn available_from(&mut self, address: SocketAddr, due: Option<Instant>) {
+        let pause = due.map_or(Duration::ZERO, |due| {
+            due.saturating_duration_since(self.now)
+        });
+        match pause.is_zero() {
+            true => self.free(address),
+            false => self.available_at(address, pause),
+        }
+    }
+
     /// The address may be dialled again, unless something else is against it.
     pub(super) fn free(&mut self, address: SocketAddr) {
         let availability = self.availability(address);
@@ -367,3 +424,5 @@ impl Manager {
 
 /// Handshakes of one IP at once that only tell "no room".
 const MAX_OVER_CAPACITY_PER_IP: usize = 2;
+/// Others that are probed in an outage before the same peer is again: an hour's worth.
+const MAX_SET_ASIDE: usize = 60;

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_proto::{Capacity, Clock, Config, Params, Side};
+use p2p_proto::{Capacity, Clock, CloseReason, Config, Params, Side};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -70,7 +70,7 @@ pub struct Manager {
     /// Of all connections, by the other end of the socket.
     by_address: BTreeMap<SocketAddr, ConnId>,
     /// Admitted inbound connections by where their peers listen, as they say.
-    listening_peers: BTreeMap<SocketAddr, ConnId>,
+    listening_peers: BTreeSet<(SocketAddr, ConnId)>,
     slots: Slots,
     /// Slots kept free of newcomers, for a dial that an inbound peer made room for.
     earmarks: usize,
@@ -78,6 +78,8 @@ pub struct Manager {
     book: Book,
     bans: Bans,
     breaker: Breaker,
+    /// Probed in vain in this outage: others come first.
+    set_aside: VecDeque<SocketAddr>,
     /// Lost connections that are to be made again at once.
     restarts: VecDeque<SocketAddr>,
     /// Addresses at which we met ourselves.
@@ -104,6 +106,11 @@ struct Live {
     connection: PeerConnection,
     /// Whether the peer was ever admitted.
     was_established: bool,
+    /// What it was told to close for: the driver may find another reason first.
+    told: Option<CloseReason>,
+    /// Until when the address was not to be dialled when the peer dialled us from there or said
+    /// that it listens there.
+    due: Option<Instant>,
     latency: Option<Duration>,
     gossip: peers::GossipBudget,
     addresses_given: bool,
@@ -140,13 +147,14 @@ impl Manager {
             run: Run::Idle,
             connections: BTreeMap::new(),
             by_address: BTreeMap::new(),
-            listening_peers: BTreeMap::new(),
+            listening_peers: BTreeSet::new(),
             slots: Slots::default(),
             earmarks: 0,
             next_conn: 0,
             book: Book::new(secret, BookLimits::default()),
             bans: Bans::default(),
             breaker: Breaker::default(),
+            set_aside: VecDeque::new(),
             restarts: VecDeque::new(),
             ours: BTreeSet::new(),
             records: Records::default(),
@@ -169,6 +177,12 @@ impl Manager {
     /// [`Refusal`]: why not.
     pub fn accept(&mut self, now: Instant, remote: SocketAddr) -> Result<Setup, Refusal> {
         self.at(now);
+        if self.run == Run::Stopped {
+            return Err(Refusal::NotRunning);
+        }
+        if self.run == Run::Running {
+            self.lift_ended_bans();
+        }
         let remote = canonical(remote);
         let admitted = self.admission(remote).map(|capacity| {
             let setup = self.setup(remote, Side::Inbound, capacity);
@@ -189,6 +203,9 @@ impl Manager {
     /// Takes note of what happened outside, and decides what follows.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.at(now);
+        if self.run == Run::Stopped {
+            return;
+        }
         match input {
             Input::Connected { conn } => self.connected(conn),
             Input::DialFailed { conn, failure } => self.dial_failed(conn, failure),
@@ -219,6 +236,10 @@ impl Manager {
         self.at(now);
         config.validate()?;
         self.config.check_update(&config)?;
+        if self.run == Run::Stopped {
+            self.config = config;
+            return Ok(());
+        }
         self.configure(config);
         self.reconcile();
         Ok(())
@@ -301,9 +322,12 @@ impl Manager {
         };
         self.slots.add(&connection);
         self.by_address.insert(address, conn);
+        let due = self.occupy(address);
         let live = Live {
             connection,
             was_established: false,
+            told: None,
+            due,
             latency: None,
             gossip: peers::GossipBudget::new(self.now),
             addresses_given: false,

@@ -58,7 +58,10 @@ impl Manager {
         }
         if let OperatingMode::FixedPeerList(fixed) = self.mode.clone() {
             for address in fixed {
-                self.add(canonical(address), PeerSource::Fixed, None);
+                let address = canonical(address);
+                self.add(address, PeerSource::Fixed, None);
+                // One that was given up by a node in normal mode is not given up here.
+                self.free(address);
             }
         }
     }
@@ -108,11 +111,29 @@ impl Manager {
         if self.bans.get(address.ip()).is_some() || self.ours.contains(&address) {
             Availability::Never
         } else if self.by_address.contains_key(&address)
-            || self.listening_peers.contains_key(&address)
+            || self.listening_at(address).next().is_some()
         {
             Availability::Busy
         } else {
             Availability::Ready
+        }
+    }
+
+    /// Admitted inbound connections of peers that listen there, as they say.
+    pub(super) fn listening_at(&self, address: SocketAddr) -> impl Iterator<Item = ConnId> {
+        let range = (address, ConnId(0))..=(address, ConnId(u64::MAX));
+        self.listening_peers.range(range).map(|&(_, conn)| conn)
+    }
+
+    /// There is a connection to an address: it is not to be dialled. Until when it was not to be
+    /// dialled anyway is handed back.
+    pub(super) fn occupy(&mut self, address: SocketAddr) -> Option<Instant> {
+        let before = self.book.get(address)?.availability;
+        self.book
+            .set_availability(address, self.availability(address));
+        match before {
+            Availability::At(due) => Some(due),
+            Availability::Ready | Availability::Busy | Availability::Never => None,
         }
     }
 
@@ -123,6 +144,11 @@ impl Manager {
         source: PeerSource,
         from: Option<IpAddr>,
     ) -> bool {
+        // Most of what peers name is known, and to make an id costs more than to look it up. At
+        // port 0 nobody listens: it stands for the IP, in records of bans.
+        if address.port() == 0 || self.book.get(address).is_some() {
+            return false;
+        }
         let peer = Peer::new(self.config.network, address, source, self.timestamp());
         let availability = self.availability(address);
         // One on the fixed list is dialled as soon as its ban is lifted.
@@ -156,7 +182,10 @@ impl Manager {
         }
         let mut count = 0;
         for &address in addresses {
-            count += usize::from(self.add(canonical(address), PeerSource::Dns, None));
+            let address = canonical(address);
+            if self.is_dialable(address) {
+                count += usize::from(self.add(address, PeerSource::Dns, None));
+            }
         }
         self.notify(ControlEvent::PeersDiscovered {
             source: DiscoverySource::Dns,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Manager;
 use crate::events::ControlEvent;
 use crate::io::{Action, BatchId};
-use crate::peer::Peer;
+use crate::peer::{Ban, Peer};
 
 /// Records in one batch, bans apart, which all go at once.
 const BATCH: usize = 1000;
@@ -32,7 +32,8 @@ pub(super) struct Records {
 struct Batch {
     id: BatchId,
     peers: Vec<Peer>,
-    bans: BTreeSet<IpAddr>,
+    /// To be reported, if they are still in force by then.
+    bans: BTreeMap<IpAddr, Ban>,
 }
 
 impl Records {
@@ -105,7 +106,10 @@ impl Manager {
         records.under_way = Some(Batch {
             id,
             peers: peers.clone(),
-            bans: std::mem::take(&mut records.unreported),
+            bans: std::mem::take(&mut records.unreported)
+                .into_iter()
+                .filter_map(|ip| Some((ip, self.bans.get(ip)?.clone())))
+                .collect(),
         });
         self.actions.push_back(Action::Persist { batch: id, peers });
     }
@@ -121,9 +125,10 @@ impl Manager {
         };
         match result {
             Ok(()) => {
-                for ip in done.bans {
-                    if let Some(ban) = self.bans.get(ip) {
-                        let (reason, until) = (ban.reason.clone(), ban.until);
+                for (ip, ban) in done.bans {
+                    // One that was replaced meanwhile is reported when that is stored.
+                    if self.bans.get(ip) == Some(&ban) {
+                        let Ban { reason, until, .. } = ban;
                         self.notify(ControlEvent::PeerBanned { ip, reason, until });
                     }
                 }
@@ -141,7 +146,7 @@ impl Manager {
                         records.dirty.insert(address);
                     }
                 }
-                records.unreported.extend(done.bans);
+                records.unreported.extend(done.bans.into_keys());
                 records.retry_at = Some(self.now + RETRY);
                 self.notify(ControlEvent::StoreFailed { error });
             }

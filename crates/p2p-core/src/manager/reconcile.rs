@@ -49,7 +49,8 @@ impl Manager {
     /// Brings what is closer to what should be. Called again at once, it does nothing.
     pub(super) fn reconcile(&mut self) {
         match self.run {
-            Run::Idle | Run::Stopped => {}
+            Run::Stopped => return,
+            Run::Idle => {}
             Run::Running => {
                 self.lift_ended_bans();
                 self.listen();
@@ -63,7 +64,7 @@ impl Manager {
         self.wake = self.next_wake();
     }
 
-    fn lift_ended_bans(&mut self) {
+    pub(super) fn lift_ended_bans(&mut self) {
         for ip in self.bans.expire(self.timestamp()) {
             self.unbanned(ip);
         }
@@ -106,6 +107,10 @@ impl Manager {
         let Listener::Asked(asked) = self.listener else {
             return;
         };
+        // A late answer about where we listened before.
+        if asked.ip() != address.ip() || (asked.port() != 0 && asked.port() != address.port()) {
+            return;
+        }
         self.listener = Listener::On(asked, address);
         self.tell_listen_port(address.port());
         self.notify(ControlEvent::ListenerStarted { address });
@@ -117,6 +122,9 @@ impl Manager {
         };
         if asked != address {
             return;
+        }
+        if let Listener::On(..) = self.listener {
+            self.tell_listen_port(0);
         }
         let retry = self.now + self.config.listener_retry_interval;
         self.listener = Listener::Failed(asked, retry);
@@ -146,12 +154,22 @@ impl Manager {
 
     fn dial(&mut self) {
         self.book.advance(self.now);
+        if !self.breaker.is_open() {
+            self.bring_back();
+        }
         loop {
-            let dialing = self.slots.dialing();
-            if self.breaker.allowance(self.now, dialing) == Some(0) || !self.wants_more() {
+            if !self.wants_more() {
+                self.earmarks = 0;
+                break;
+            }
+            let pending = self.slots.outbound();
+            if self.breaker.allowance(self.now, pending) == Some(0) {
                 break;
             }
             let Some(address) = self.candidate() else {
+                if self.bring_back() {
+                    continue;
+                }
                 self.earmarks = 0;
                 break;
             };
@@ -168,7 +186,10 @@ impl Manager {
         match self.mode {
             OperatingMode::FixedPeerList(_) => true,
             OperatingMode::Normal => {
-                self.slots.held() < self.config.target_connections
+                // A handshake that others have begun may come to nothing, and who begins one
+                // after the other would keep us from dialling.
+                let wanted = self.slots.held() - self.slots.pending_inbound();
+                wanted < self.config.target_connections
                     || self.slots.outbound() < self.config.min_outbound()
             }
         }
@@ -182,6 +203,10 @@ impl Manager {
             }
             self.restarts.pop_front();
         }
+        self.best_ready()
+    }
+
+    fn best_ready(&self) -> Option<SocketAddr> {
         match &self.mode {
             OperatingMode::FixedPeerList(fixed) => fixed
                 .iter()
@@ -202,6 +227,7 @@ impl Manager {
 
     fn dial_to(&mut self, address: SocketAddr) {
         self.restarts.retain(|&restart| restart != address);
+        self.set_aside.retain(|&aside| aside != address);
         self.earmarks = self.earmarks.saturating_sub(1);
         let now = self.timestamp();
         self.book
@@ -328,18 +354,14 @@ impl Manager {
             return None;
         }
         match self.breaker.next_probe() {
-            Some(_) if self.slots.dialing() > 0 => None,
+            Some(_) if self.slots.outbound() > 0 => None,
             Some(probe) => {
-                let ready = self.book.next_due().map_or(probe, |due| due.max(probe));
-                let any = [
-                    PeerStatus::Valid,
-                    PeerStatus::Unknown,
-                    PeerStatus::Inaccessible,
-                ];
-                let now = any
-                    .into_iter()
-                    .any(|status| self.book.candidate(status).is_some());
-                Some((if now { probe } else { ready }, Wake::Probe))
+                let anybody = self.best_ready().is_some() || !self.set_aside.is_empty();
+                let at = match anybody {
+                    true => probe,
+                    false => self.book.next_due()?.max(probe),
+                };
+                Some((at, Wake::Probe))
             }
             None => self.book.next_due().map(|due| (due, Wake::Candidate)),
         }

@@ -1,5 +1,10 @@
 //! The rules of the manager, each as a small story.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a story waits for one thing among many"
+)]
+
 use std::time::SystemTime;
 
 use p2p_proto::{
@@ -828,4 +833,111 @@ fn the_seeds_are_asked_at_the_start_and_every_hour() {
     assert_eq!(asked(&story), 2);
     story.pass(Duration::from_secs(7200));
     assert_eq!(asked(&story), 2, "one question at a time");
+}
+
+// stories that the model told
+
+#[test]
+fn who_dialled_us_from_where_it_listens_is_not_dialled_meanwhile() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials.pop().unwrap();
+    story.fail(conn);
+    let inbound = story.accept(&at.to_string()).unwrap();
+    story.ready(inbound, 5, 0);
+    story.pass(Duration::from_secs(3600));
+    assert_eq!(story.dialled(), []);
+    story.closed(inbound, EOF);
+    assert_eq!(story.dialled(), [at], "but afterwards");
+}
+
+#[test]
+fn a_node_that_dialled_us_twice_is_known_while_one_connection_is_left() {
+    let mut story = Story::with_peers(0);
+    let first = story.accept("10.1.0.1:50000").unwrap();
+    story.ready(first, 5, 8333);
+    let second = story.accept("10.1.0.1:50001").unwrap();
+    story.ready(second, 6, 8333);
+    story.command(Command::AddPeer(address(1)));
+    story.closed(second, EOF);
+    assert_eq!(story.dialled(), []);
+    story.closed(first, EOF);
+    assert_eq!(story.dialled(), [address(1)]);
+}
+
+#[test]
+fn a_fixed_peer_that_was_inaccessible_is_dialled_at_the_start() {
+    let known = vec![peer(1, PeerStatus::Inaccessible)];
+    let mode = OperatingMode::FixedPeerList(vec![address(1)]);
+    let story = Story::new(config(), mode, known);
+    assert_eq!(story.dialled(), [address(1)]);
+}
+
+#[test]
+fn seeds_cannot_make_us_dial_our_own_network() {
+    let config = ManagerConfig::new(Network::Mainnet);
+    let mut story = Story::new(config, OperatingMode::Normal, Vec::new());
+    let addresses = [
+        "10.0.0.1:8333",
+        "127.0.0.1:8333",
+        "1.2.3.4:0",
+        "1.2.3.4:8333",
+    ];
+    story.input(Input::Resolved {
+        addresses: addresses.map(|text| text.parse().unwrap()).to_vec(),
+    });
+    assert_eq!(story.dialled(), ["1.2.3.4:8333".parse().unwrap()]);
+}
+
+#[test]
+fn after_the_end_nothing_follows() {
+    let mut story = Story::with_peers(0);
+    story.command(Command::Shutdown);
+    let told = story.events.len();
+    story.command(Command::Ban(address(1).ip()));
+    story.command(Command::AddPeer(address(1)));
+    assert_eq!(story.accept("10.1.0.1:1"), Err(Refusal::NotRunning));
+    story.manager.update_config(story.now, config()).unwrap();
+    story.pass(Duration::from_secs(3600));
+    assert_eq!(story.events.len(), told);
+}
+
+#[test]
+fn who_hangs_up_while_we_do_is_not_made_again_nor_written_off() {
+    for end in [
+        Command::Disconnect(peer(0, PeerStatus::Valid).id),
+        Command::Shutdown,
+    ] {
+        let mut story = Story::with_peers(1);
+        let (conn, _) = story.dials[0];
+        story.establish_all();
+        story.command(end);
+        story.closed(conn, EOF);
+        assert_eq!(story.dialled(), []);
+        assert_eq!(story.status(0), PeerStatus::Valid);
+    }
+}
+
+#[test]
+fn a_ban_that_replaced_another_is_reported_when_it_is_stored_itself() {
+    let mut story = Story::with_peers(0);
+    let ip = address(1).ip();
+    let violation = BanReason::ProtocolViolation {
+        violation: "x".into(),
+    };
+    story
+        .manager
+        .ban(ip, violation, Some(Duration::from_secs(60)));
+    story.manager.persist();
+    let Some(Action::Persist { batch, .. }) = story.manager.poll_action() else {
+        panic!("bans are stored at once");
+    };
+    story
+        .manager
+        .handle(story.now, Input::Command(Command::Ban(ip)));
+    let result = Ok(());
+    story
+        .manager
+        .handle(story.now, Input::Stored { batch, result });
+    let next = story.manager.poll_action();
+    assert!(matches!(next, Some(Action::Persist { .. })), "{next:?}");
 }

@@ -69,7 +69,7 @@ impl Connection {
     }
 
     fn handshake_frame(&mut self, command: Command, body: Body<'_>) {
-        let length = body.as_bytes().len();
+        let length = body.as_bytes().len() as u64;
         match command {
             Command::VERSION if self.handshake.has_version() => self.repeated_version(length),
             Command::VERSION => match body.decode(command) {
@@ -159,7 +159,8 @@ impl Connection {
         reason = "all other messages are the application's"
     )]
     fn frame(&mut self, command: Command, body: Body<'_>) {
-        let length = body.as_bytes().len();
+        let bytes = body.as_bytes().len();
+        let length = bytes as u64;
         if command == Command::VERSION {
             return self.repeated_version(length);
         }
@@ -168,7 +169,7 @@ impl Connection {
         }
         let message = match body.decode(command) {
             Ok(message) => message,
-            Err(error) => return self.malformed(command, length as u64, error),
+            Err(error) => return self.malformed(command, length, error),
         };
         match &message {
             Message::Ping(nonce) => self.control(&Message::Pong(*nonce)),
@@ -188,17 +189,17 @@ impl Connection {
             Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),
             _ => {}
         }
-        self.push_event(Event::Message(message), length);
+        self.push_event(Event::Message(message), bytes);
     }
 
-    fn repeated_version(&mut self, length: usize) {
+    fn repeated_version(&mut self, length: u64) {
         let command = Command::VERSION;
         self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
         self.repeated(command, length);
     }
 
-    fn repeated(&mut self, command: Command, length: usize) {
-        self.discard(Some(command), length as u64, DiscardReason::Repeated);
+    fn repeated(&mut self, command: Command, length: u64) {
+        self.discard(Some(command), length, DiscardReason::Repeated);
         self.offend(Offence::Repeated(command));
     }
 
@@ -213,7 +214,10 @@ impl Connection {
 
     fn dropped(&mut self, command: Option<Command>, length: u64, why: Dropped) {
         let offence = match (why, command) {
-            (Dropped::TooLargeYet, Some(Command::VERSION)) if !self.handshake.has_version() => {
+            (Dropped::TooLargeYet, Some(Command::VERSION)) if self.handshake.has_version() => {
+                return self.repeated_version(length);
+            }
+            (Dropped::TooLargeYet, Some(Command::VERSION)) => {
                 return self.violation(Violation::MalformedVersion(DecodeError::TooLarge {
                     field: "version",
                     value: length,

@@ -248,7 +248,7 @@ impl Connection {
     pub fn handle_written(&mut self, now: Instant, n: usize) {
         self.at(now);
         self.out.written(n);
-        self.stats.bytes_sent += n as u64;
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(n as u64);
         // Once it ends, the flush has a deadline of its own.
         let waits = self.out.in_flight() && !self.is_closing();
         self.timers.write = waits.then(|| now + self.config.ping_timeout);
@@ -568,6 +568,10 @@ impl Connection {
     }
 
     fn is_blocked(&self) -> bool {
+        // Nothing can be drained yet: a wait would never end. One protoconf is all that is kept.
+        if matches!(self.phase, Phase::Handshaking) {
+            return false;
+        }
         self.events.len() >= self.config.event_queue_len.max(1)
             || self.event_bytes as u64 > self.config.stream_above
     }

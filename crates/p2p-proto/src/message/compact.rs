@@ -232,18 +232,21 @@ impl fmt::Debug for CmpctBlock {
 
 /// `getblocktxn`: asks for the transactions of a compact block that were not at hand.
 ///
+/// A view over the payload, scanned once: an index is read when the iterator comes to it.
+///
 /// ```
 /// use p2p_proto::{GetBlockTxn, Hash256};
 ///
-/// let request = GetBlockTxn::new(Hash256::of(b"a block"), vec![1, 4, 305])?;
-/// assert_eq!(request.indexes(), [1, 4, 305]);
-/// assert!(GetBlockTxn::new(Hash256::of(b"a block"), vec![4, 1]).is_err());
+/// let request = GetBlockTxn::new(Hash256::of(b"a block"), [1, 4, 305])?;
+/// assert!(request.indexes().eq([1, 4, 305]));
+/// assert!(GetBlockTxn::new(Hash256::of(b"a block"), [4, 1]).is_err());
 /// # Ok::<(), p2p_proto::DecodeError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct GetBlockTxn {
+    raw: Bytes,
     block_hash: Hash256,
-    indexes: Vec<u32>,
+    len: usize,
 }
 
 impl GetBlockTxn {
@@ -251,14 +254,25 @@ impl GetBlockTxn {
     ///
     /// # Errors
     /// [`DecodeError::Invalid`] when they do not ascend: the wire cannot say that.
-    pub fn new(block_hash: Hash256, indexes: Vec<u32>) -> Result<Self, DecodeError> {
+    pub fn new(
+        block_hash: Hash256,
+        indexes: impl IntoIterator<Item = u32>,
+    ) -> Result<Self, DecodeError> {
+        let mut list = BytesMut::new();
         let mut seen = Indexes::default();
-        for index in &indexes {
-            seen.difference(*index)?;
+        let mut len = 0;
+        for index in indexes {
+            list.put_compact_size(seen.difference(index)?);
+            len += 1;
         }
+        let mut out = BytesMut::with_capacity(32 + compact_size_len(len as u64) + list.len());
+        out.put_hash(&block_hash);
+        out.put_compact_size(len as u64);
+        out.put_slice(&list);
         Ok(Self {
+            raw: out.freeze(),
             block_hash,
-            indexes,
+            len,
         })
     }
 
@@ -267,46 +281,52 @@ impl GetBlockTxn {
         &self.block_hash
     }
 
-    /// Places in the block, from 0, ascending; that the block has them is not known here.
-    pub fn indexes(&self) -> &[u32] {
-        &self.indexes
+    /// How many transactions are asked for.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
-    /// The indexes as they are on the wire.
-    fn differences(&self) -> impl Iterator<Item = u64> {
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Places in the block, from 0, ascending; that the block has them is not known here.
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
+        let start = 32 + compact_size_len(self.len as u64);
+        let mut reader = Reader::new(self.raw.get(start..).unwrap_or_default());
         let mut indexes = Indexes::default();
-        self.indexes
-            .iter()
-            .map_while(move |index| indexes.difference(*index).ok())
+        // All were scanned: none is wrong.
+        (0..self.len).map_while(move |_| indexes.read(&mut reader).ok())
     }
 }
 
 impl Payload for GetBlockTxn {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let start = reader.position();
         let block_hash = reader.hash("block hash")?;
-        let count = reader.count(1, "transaction indexes")?;
-        let mut absolute = Indexes::default();
-        let mut indexes = Vec::with_capacity(count);
-        for _ in 0..count {
-            indexes.push(absolute.absolute(reader.compact_size("transaction index")?)?);
+        let len = reader.count(1, "transaction indexes")?;
+        let mut indexes = Indexes::default();
+        for _ in 0..len {
+            indexes.read(reader)?;
         }
         Ok(Self {
+            raw: reader.since(start),
             block_hash,
-            indexes,
+            len,
         })
     }
 
     fn encoded_len(&self) -> usize {
-        32 + compact_size_len(self.indexes.len() as u64)
-            + self.differences().map(compact_size_len).sum::<usize>()
+        self.raw.len()
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        out.put_hash(&self.block_hash);
-        out.put_compact_size(self.indexes.len() as u64);
-        for difference in self.differences() {
-            out.put_compact_size(difference);
-        }
+        out.put_slice(&self.raw);
+    }
+
+    fn raw(&self) -> Option<&Bytes> {
+        Some(&self.raw)
     }
 }
 
@@ -314,10 +334,12 @@ impl fmt::Debug for GetBlockTxn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetBlockTxn")
             .field("block_hash", &self.block_hash)
-            .field("indexes", &self.indexes.len())
+            .field("indexes", &self.len)
             .finish_non_exhaustive()
     }
 }
+
+const INDEX: &str = "transaction index";
 
 /// Ascending places in a block, between what they are and how they are written: each as the
 /// number of places that it leaves out after the one before.
@@ -328,11 +350,15 @@ struct Indexes {
 }
 
 impl Indexes {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+        self.absolute(reader.compact_size(INDEX)?)
+    }
+
     fn absolute(&mut self, difference: u64) -> Result<u32, DecodeError> {
         let index = self.next.checked_add(difference);
         let index = index.and_then(|index| u32::try_from(index).ok());
         let index = index.ok_or(DecodeError::Invalid {
-            field: "transaction index",
+            field: INDEX,
             value: difference,
         })?;
         self.next = u64::from(index) + 1;
@@ -342,7 +368,7 @@ impl Indexes {
     fn difference(&mut self, index: u32) -> Result<u64, DecodeError> {
         let index = u64::from(index);
         let difference = index.checked_sub(self.next).ok_or(DecodeError::Invalid {
-            field: "transaction index",
+            field: INDEX,
             value: index,
         })?;
         self.next = index + 1;
@@ -552,17 +578,23 @@ mod tests {
     #[test]
     fn getblocktxn_indexes_are_differences() {
         let payload = hex(&[HASH_170_WIRE, "030102fd2c01"]);
-        let message = GetBlockTxn::decode(&mut Reader::new(&payload)).unwrap();
+        let message = GetBlockTxn::decode(&mut Reader::shared(&payload)).unwrap();
         assert_eq!(message.block_hash(), &hash(HASH_170));
-        assert_eq!(message.indexes(), [1, 4, 305]);
-        assert_eq!(encoded(&message), payload);
+        assert_eq!(message.len(), 3);
+        assert!(message.indexes().eq([1, 4, 305]));
+        assert_eq!(
+            message.raw().map(|raw| raw.as_ptr()),
+            Some(payload.as_ptr())
+        );
+        assert_eq!(message.raw(), Some(&payload));
     }
 
     #[test]
     fn getblocktxn_indexes_over_32_bits_are_invalid() {
         let decode = |indexes: &str| {
             let payload = hex(&[HASH_170_WIRE, indexes]);
-            GetBlockTxn::decode(&mut Reader::new(&payload)).map(|message| message.indexes)
+            let message = GetBlockTxn::decode(&mut Reader::new(&payload))?;
+            Ok(message.indexes().collect::<Vec<_>>())
         };
         assert_eq!(decode("01feffffffff"), Ok(vec![u32::MAX]));
         for overflow in [
@@ -599,7 +631,9 @@ mod tests {
             dense in prop::collection::btree_set(0_u32..600, 0..50),
         ) {
             let indexes: BTreeSet<_> = indexes.union(&dense).copied().collect();
-            let message = GetBlockTxn::new(block_hash, indexes.into_iter().collect()).unwrap();
+            let message = GetBlockTxn::new(block_hash, indexes.iter().copied()).unwrap();
+            prop_assert_eq!(message.len(), indexes.len());
+            prop_assert!(message.indexes().eq(indexes));
             let payload = encoded(&message);
             prop_assert_eq!(GetBlockTxn::decode(&mut Reader::new(&payload)), Ok(message));
         }

@@ -4,15 +4,18 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::message::Payload;
 use crate::message::enriched::MerkleProof;
 use crate::message::header::BlockHeader;
+use crate::message::tx::MIN_TX_LEN;
 
 /// The proof of a double spend between branches of the chain.
+///
+/// A view over the payload, scanned once: a block is read when the iterator comes to it.
 ///
 /// Only the layout is checked. The node also wants version 1, two or more blocks, headers that
 /// chain down to a common ancestor, and whole transactions that conflict, none a coinbase; it
@@ -31,16 +34,16 @@ use crate::message::header::BlockHeader;
 ///         nodes: vec![],
 ///     },
 /// };
-/// let message = DsDetected { version: 1, blocks: vec![block.clone(), block] };
-/// assert_eq!(message.blocks.len(), 2);
+/// let message = DsDetected::new(1, &[block.clone(), block.clone()]);
+/// assert_eq!(message.len(), 2);
+/// assert!(message.blocks().all(|each| each == block));
 /// # Ok::<(), p2p_proto::DecodeError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct DsDetected {
-    /// Version of the message: 1.
-    pub version: u16,
-    /// One block on each branch.
-    pub blocks: Vec<ConflictingBlock>,
+    raw: Bytes,
+    version: u16,
+    len: usize,
 }
 
 /// A block with one of the conflicting transactions of a [`DsDetected`].
@@ -52,39 +55,103 @@ pub struct ConflictingBlock {
     pub proof: MerkleProof,
 }
 
+impl DsDetected {
+    /// A message of these blocks, one on each branch.
+    pub fn new(version: u16, blocks: &[ConflictingBlock]) -> Self {
+        let blocks_len = blocks.iter().map(ConflictingBlock::encoded_len);
+        let len = blocks.len();
+        let mut out = BytesMut::with_capacity(
+            BLOCK_COUNT_AT + compact_size_len(len as u64) + blocks_len.sum::<usize>(),
+        );
+        out.put_u16_le(version);
+        out.put_compact_size(len as u64);
+        for block in blocks {
+            block.encode(&mut out);
+        }
+        Self {
+            raw: out.freeze(),
+            version,
+            len,
+        }
+    }
+
+    /// Version of the message: 1.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The blocks, one on each branch; their transactions share the payload's memory.
+    pub fn blocks(&self) -> impl Iterator<Item = ConflictingBlock> {
+        let start = BLOCK_COUNT_AT + compact_size_len(self.len as u64);
+        let mut rest = self.raw.slice(start..);
+        // All were scanned: none is wrong.
+        (0..self.len).map_while(move |_| {
+            let mut reader = Reader::shared(&rest);
+            let block = ConflictingBlock::decode(&mut reader).ok()?;
+            rest = reader.rest();
+            Some(block)
+        })
+    }
+}
+
+/// Behind the version.
+const BLOCK_COUNT_AT: usize = 2;
+const HEADERS: &str = "conflicting headers";
+
 impl ConflictingBlock {
-    /// No headers, and the shortest proof: flags, index, txid, target, no nodes.
-    const MIN_LEN: usize = 1 + 1 + 1 + 10 + 1 + 32;
+    /// No headers, and the shortest proof: flags, index, transaction behind its length, target,
+    /// no nodes.
+    const MIN_LEN: usize = 1 + 1 + 1 + (1 + MIN_TX_LEN) + 32 + 1;
+
+    /// Reads over a block that [`decode`](Payload::decode) would take, keeping nothing.
+    fn scan(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let count = reader.count(BlockHeader::LEN, HEADERS)?;
+        reader.take(BlockHeader::LEN * count, HEADERS)?;
+        MerkleProof::scan(reader)
+    }
 }
 
 impl Payload for DsDetected {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let start = reader.position();
         let version = reader.u16("dsdetected version")?;
-        let count = reader.count(ConflictingBlock::MIN_LEN, "conflicting blocks")?;
-        let mut blocks = Vec::with_capacity(count);
-        for _ in 0..count {
-            blocks.push(ConflictingBlock::decode(reader)?);
+        let len = reader.count(ConflictingBlock::MIN_LEN, "conflicting blocks")?;
+        for _ in 0..len {
+            ConflictingBlock::scan(reader)?;
         }
-        Ok(Self { version, blocks })
+        Ok(Self {
+            raw: reader.since(start),
+            version,
+            len,
+        })
     }
 
     fn encoded_len(&self) -> usize {
-        let blocks = self.blocks.iter().map(ConflictingBlock::encoded_len);
-        2 + compact_size_len(self.blocks.len() as u64) + blocks.sum::<usize>()
+        self.raw.len()
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u16_le(self.version);
-        out.put_compact_size(self.blocks.len() as u64);
-        for block in &self.blocks {
-            block.encode(out);
-        }
+        out.put_slice(&self.raw);
+    }
+
+    fn raw(&self) -> Option<&Bytes> {
+        Some(&self.raw)
     }
 }
 
 impl Payload for ConflictingBlock {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.count(BlockHeader::LEN, "conflicting headers")?;
+        let count = reader.count(BlockHeader::LEN, HEADERS)?;
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
             headers.push(BlockHeader::read(reader)?);
@@ -114,7 +181,7 @@ impl fmt::Debug for DsDetected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DsDetected")
             .field("version", &self.version)
-            .field("blocks", &self.blocks.len())
+            .field("blocks", &self.len)
             .finish_non_exhaustive()
     }
 }
@@ -151,8 +218,9 @@ mod tests {
             HASH,
         ]);
         let message = DsDetected::decode(&mut Reader::shared(&payload)).unwrap();
-        assert_eq!(message.version, 1);
-        let [first, second] = &message.blocks[..] else {
+        assert_eq!((message.version(), message.len()), (1, 2));
+        let blocks: Vec<_> = message.blocks().collect();
+        let [first, second] = &blocks[..] else {
             panic!("two blocks")
         };
         assert_eq!(first.headers.len(), 1);
@@ -160,10 +228,42 @@ mod tests {
         assert!(matches!(&first.proof.subject, ProofSubject::Tx(tx) if tx.len() == 10));
         assert!(matches!(first.proof.target, ProofTarget::MerkleRoot(_)));
         assert_eq!((first.proof.nodes.len(), second.proof.nodes.len()), (0, 1));
-        let mut out = BytesMut::new();
-        message.encode(&mut out);
-        assert_eq!(out, payload);
-        assert_eq!(message.encoded_len(), payload.len());
+        assert_eq!(
+            message.raw().map(|raw| raw.as_ptr()),
+            Some(payload.as_ptr())
+        );
+        assert_eq!(message.raw(), Some(&payload));
+        assert_eq!(DsDetected::new(1, &blocks), message);
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_read_is_seen_at_decoding() {
+        let decode = |proof: &[&str]| {
+            let payload = [&["0100", "01", "01", HEADER], proof].concat();
+            DsDetected::decode(&mut Reader::new(&hex(&payload))).map(|message| {
+                assert_eq!(message.blocks().count(), 1);
+                message.len()
+            })
+        };
+        let invalid = |field| DecodeError::Invalid { field, value: 2 };
+        assert_eq!(decode(&["0501", TX, HASH, "0100", HASH]), Ok(1));
+        assert_eq!(
+            decode(&["0201", TX, HASH, "0100", HASH]),
+            Err(invalid("proof flags"))
+        );
+        assert_eq!(
+            decode(&["0501", TX, HASH, "0102", HASH]),
+            Err(invalid("proof node type"))
+        );
+        let longer = ["0b", &TX[2..], "00"].concat();
+        assert!(matches!(
+            decode(&["0501", &longer, HASH, "0100", HASH]),
+            Err(DecodeError::Invalid { value: 11, .. })
+        ));
+        assert!(matches!(
+            decode(&["0501", TX, HASH, "0200", HASH]),
+            Err(DecodeError::Truncated { .. })
+        ));
     }
 
     #[test]

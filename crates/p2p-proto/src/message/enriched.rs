@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 use crate::hash::Hash256;
 use crate::message::Payload;
 use crate::message::header::BlockHeader;
-use crate::message::tx::{Tx, until_error};
+use crate::message::tx::{Tx, TxScanner, until_error};
 
 /// Flag bit 0: the transaction itself, not its id.
 const FLAG_TX: u8 = 0b001;
@@ -92,6 +92,22 @@ impl MerkleProof {
         (index == 0).then_some(node)
     }
 
+    /// Reads over a proof that [`decode`](Payload::decode) would take, keeping nothing.
+    pub(crate) fn scan(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let flags = read_flags(reader)?;
+        reader.compact_size(INDEX)?;
+        if flags & FLAG_TX == 0 {
+            reader.hash(TXID)?;
+        } else {
+            scan_measured_tx(reader)?;
+        }
+        reader.hash(TARGET)?;
+        for _ in 0..reader.count(NODE_LEN, NODES)? {
+            read_node(reader)?;
+        }
+        Ok(())
+    }
+
     fn flags(&self) -> u8 {
         let subject = match self.subject {
             ProofSubject::Txid(_) => 0,
@@ -107,37 +123,23 @@ impl MerkleProof {
 
 impl Payload for MerkleProof {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let flags = reader.u8("proof flags")?;
-        // Every other bit announces another layout.
-        if flags & !(FLAG_TX | FLAG_MERKLE_ROOT) != 0 {
-            return Err(DecodeError::Invalid {
-                field: "proof flags",
-                value: u64::from(flags),
-            });
-        }
-        let index = reader.compact_size("proof index")?;
+        let flags = read_flags(reader)?;
+        let index = reader.compact_size(INDEX)?;
         let subject = if flags & FLAG_TX == 0 {
-            ProofSubject::Txid(reader.hash("proof txid")?)
+            ProofSubject::Txid(reader.hash(TXID)?)
         } else {
             ProofSubject::Tx(read_measured_tx(reader)?)
         };
-        let target = reader.hash("proof target")?;
+        let target = reader.hash(TARGET)?;
         let target = if flags & FLAG_MERKLE_ROOT == 0 {
             ProofTarget::BlockHash(target)
         } else {
             ProofTarget::MerkleRoot(target)
         };
-        let count = reader.count(NODE_LEN, "proof nodes")?;
+        let count = reader.count(NODE_LEN, NODES)?;
         let mut nodes = Vec::with_capacity(count);
         for _ in 0..count {
-            let kind = reader.u8("proof node type")?;
-            if kind != NODE_TYPE_HASH {
-                return Err(DecodeError::Invalid {
-                    field: "proof node type",
-                    value: u64::from(kind),
-                });
-            }
-            nodes.push(reader.hash("proof node")?);
+            nodes.push(read_node(reader)?);
         }
         Ok(Self {
             index,
@@ -188,18 +190,51 @@ impl fmt::Debug for MerkleProof {
     }
 }
 
-/// A transaction behind its length. Both say where it ends: they must agree, or two readers
-/// could see two different proofs.
+const INDEX: &str = "proof index";
+const TXID: &str = "proof txid";
+const TARGET: &str = "proof target";
+const NODES: &str = "proof nodes";
+
+fn read_flags(reader: &mut Reader<'_>) -> Result<u8, DecodeError> {
+    let flags = reader.u8("proof flags")?;
+    // Every other bit announces another layout.
+    if flags & !(FLAG_TX | FLAG_MERKLE_ROOT) != 0 {
+        return Err(DecodeError::Invalid {
+            field: "proof flags",
+            value: u64::from(flags),
+        });
+    }
+    Ok(flags)
+}
+
+fn read_node(reader: &mut Reader<'_>) -> Result<Hash256, DecodeError> {
+    let kind = reader.u8("proof node type")?;
+    if kind != NODE_TYPE_HASH {
+        return Err(DecodeError::Invalid {
+            field: "proof node type",
+            value: u64::from(kind),
+        });
+    }
+    reader.hash("proof node")
+}
+
 fn read_measured_tx(reader: &mut Reader<'_>) -> Result<Tx, DecodeError> {
+    let (scanner, len) = scan_measured_tx(reader)?;
+    Ok(scanner.into_tx(reader.since(reader.position() - len)))
+}
+
+/// Reads over a transaction behind its length, which it returns. Both say where it ends: they
+/// must agree, or two readers could see two different proofs.
+fn scan_measured_tx(reader: &mut Reader<'_>) -> Result<(TxScanner, usize), DecodeError> {
     let len = reader.count(1, "proof transaction")?;
-    let tx = Tx::parse(reader.bytes(len, "proof transaction")?)?;
-    if tx.len() != len {
+    let (scanner, end) = TxScanner::scan(reader.take(len, "proof transaction")?)?;
+    if end != len {
         return Err(DecodeError::Invalid {
             field: "length of the proof transaction",
             value: len as u64,
         });
     }
-    Ok(tx)
+    Ok((scanner, len))
 }
 
 /// `hdrsen`: the answer to `gethdrsen`, and an announcement of blocks after `sendhdrsen`.
@@ -373,33 +408,74 @@ fn read_proven_tx(
 ///     target: ProofTarget::BlockHash(Hash256::of(b"a block of one transaction")),
 ///     nodes: vec![],
 /// };
-/// let message = DatarefTx { tx, proof };
-/// assert_eq!(message.proof.txid(), message.tx.txid());
+/// let message = DatarefTx::new(&tx, &proof);
+/// assert_eq!(message.tx(), &tx);
+/// assert_eq!(message.proof()?, proof);
 /// # Ok::<(), p2p_proto::DecodeError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DatarefTx {
+    raw: Bytes,
+    tx: Tx,
+}
+
+impl DatarefTx {
+    /// A transaction and its proof.
+    pub fn new(tx: &Tx, proof: &MerkleProof) -> Self {
+        let mut raw = BytesMut::with_capacity(tx.len() + proof.encoded_len());
+        tx.encode(&mut raw);
+        proof.encode(&mut raw);
+        Self {
+            raw: raw.freeze(),
+            tx: tx.clone(),
+        }
+    }
+
     /// The transaction.
-    pub tx: Tx,
+    pub fn tx(&self) -> &Tx {
+        &self.tx
+    }
+
     /// Its proof; that it is about this transaction is not checked.
-    pub proof: MerkleProof,
+    ///
+    /// # Errors
+    /// None for a message that was decoded or made: it was scanned.
+    pub fn proof(&self) -> Result<MerkleProof, DecodeError> {
+        MerkleProof::decode(&mut Reader::shared(&self.raw.slice(self.tx.len()..)))
+    }
 }
 
 impl Payload for DatarefTx {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            tx: Tx::decode(reader)?,
-            proof: MerkleProof::decode(reader)?,
-        })
+        let start = reader.position();
+        let mut ahead = reader.clone();
+        let (scanner, len) = TxScanner::scan(ahead.take(ahead.remaining(), "transaction")?)?;
+        reader.take(len, "transaction")?;
+        MerkleProof::scan(reader)?;
+        let raw = reader.since(start);
+        let tx = scanner.into_tx(raw.slice(..len));
+        Ok(Self { raw, tx })
     }
 
     fn encoded_len(&self) -> usize {
-        self.tx.len() + self.proof.encoded_len()
+        self.raw.len()
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        self.tx.encode(out);
-        self.proof.encode(out);
+        out.put_slice(&self.raw);
+    }
+
+    fn raw(&self) -> Option<&Bytes> {
+        Some(&self.raw)
+    }
+}
+
+impl fmt::Debug for DatarefTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatarefTx")
+            .field("tx", &self.tx)
+            .field("proof", &(self.raw.len() - self.tx.len()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -493,10 +569,11 @@ mod tests {
             COINBASE_WIRE,
         ]);
         let message = DatarefTx::decode(&mut Reader::shared(&payload)).unwrap();
-        assert_eq!(message.tx.txid(), message.proof.txid());
-        assert_eq!(message.proof.index, 1);
+        let proof = message.proof().unwrap();
+        assert_eq!(message.tx().txid(), proof.txid());
+        assert_eq!(proof.index, 1);
         let header = BlockHeader::read(&mut Reader::new(&hex(&[HEADER_170]))).unwrap();
-        assert_eq!(message.proof.merkle_root(), Some(header.merkle_root));
+        assert_eq!(proof.merkle_root(), Some(header.merkle_root));
         let mut out = BytesMut::new();
         message.encode(&mut out);
         assert_eq!(out, payload);

@@ -121,67 +121,127 @@ impl FromIterator<Hash256> for MerkleTree {
 /// `merkleblock`: the part of a block's merkle tree that leads to the transactions which matched
 /// a filter. Obsolete; sent only in answer to a `getdata` of type 3.
 ///
-/// The tree is not checked.
+/// A view over the payload, kept as it came. The tree is not checked.
 ///
 /// ```
 /// use p2p_proto::{BlockHeader, Hash256, MerkleBlock};
 ///
-/// let block = MerkleBlock {
-///     header: BlockHeader::from_bytes(&[0; 80]),
-///     total: 1,
-///     hashes: vec![Hash256::of(b"coinbase")],
-///     flags: vec![0b1].into(),
-/// };
-/// assert_eq!(block.hashes.len(), 1);
+/// let header = BlockHeader::from_bytes(&[0; 80]);
+/// let coinbase = Hash256::of(b"coinbase");
+/// let block = MerkleBlock::new(header, 1, [coinbase], &[0b1]);
+/// assert!(block.hashes().eq([coinbase]));
+/// assert_eq!(block.flags(), [0b1]);
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct MerkleBlock {
-    /// The block's header.
-    pub header: BlockHeader,
-    /// How many transactions the block has.
-    pub total: u32,
-    /// Hashes of the tree, depth first.
-    pub hashes: Vec<Hash256>,
-    /// One bit for each node, depth first, the lowest bit of a byte first: 1 where a match lies
-    /// below.
-    pub flags: Bytes,
+    raw: Bytes,
+    header: BlockHeader,
+    total: u32,
+    hashes: usize,
 }
 
-impl Payload for MerkleBlock {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let header = BlockHeader::read(reader)?;
-        let total = reader.u32("total transactions")?;
-        let count = reader.count(32, "hashes")?;
-        let mut hashes = Vec::with_capacity(count);
-        for _ in 0..count {
-            hashes.push(reader.hash("hashes")?);
+impl MerkleBlock {
+    /// The part of a block of `total` transactions that these hashes and flags are.
+    pub fn new(
+        header: BlockHeader,
+        total: u32,
+        hashes: impl IntoIterator<Item = Hash256>,
+        flags: &[u8],
+    ) -> Self {
+        let mut list = BytesMut::new();
+        for hash in hashes {
+            list.put_hash(&hash);
         }
-        let flags = reader.count(1, "flags")?;
-        Ok(Self {
+        let hashes = list.len() / 32;
+        let mut out = BytesMut::with_capacity(
+            HASH_COUNT_AT
+                + compact_size_len(hashes as u64)
+                + list.len()
+                + compact_size_len(flags.len() as u64)
+                + flags.len(),
+        );
+        header.encode(&mut out);
+        out.put_u32_le(total);
+        out.put_compact_size(hashes as u64);
+        out.put_slice(&list);
+        out.put_var_bytes(flags);
+        Self {
+            raw: out.freeze(),
             header,
             total,
             hashes,
-            flags: reader.bytes(flags, "flags")?,
+        }
+    }
+
+    /// The block's header.
+    pub fn header(&self) -> &BlockHeader {
+        &self.header
+    }
+
+    /// How many transactions the block has.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Hashes of the tree, depth first.
+    pub fn hashes(&self) -> impl ExactSizeIterator<Item = Hash256> {
+        let bytes = self.raw.get(self.hashes_at()..self.hashes_end());
+        let (hashes, _) = bytes.unwrap_or_default().as_chunks();
+        hashes.iter().copied().map(Hash256::from_bytes)
+    }
+
+    /// One bit for each node, depth first, the lowest bit of a byte first: 1 where a match lies
+    /// below.
+    pub fn flags(&self) -> &[u8] {
+        let rest = self.raw.get(self.hashes_end()..).unwrap_or_default();
+        let mut reader = Reader::new(rest);
+        let flags = reader
+            .count(1, FLAGS)
+            .and_then(|len| reader.take(len, FLAGS));
+        flags.unwrap_or_default()
+    }
+
+    fn hashes_at(&self) -> usize {
+        HASH_COUNT_AT + compact_size_len(self.hashes as u64)
+    }
+
+    fn hashes_end(&self) -> usize {
+        self.hashes_at() + 32 * self.hashes
+    }
+}
+
+/// Behind the header and the number of transactions.
+const HASH_COUNT_AT: usize = BlockHeader::LEN + 4;
+const HASHES: &str = "hashes";
+const FLAGS: &str = "flags";
+
+impl Payload for MerkleBlock {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        let header = BlockHeader::read(reader)?;
+        let total = reader.u32("total transactions")?;
+        let hashes = reader.count(32, HASHES)?;
+        reader.take(32 * hashes, HASHES)?;
+        let flags = reader.count(1, FLAGS)?;
+        reader.take(flags, FLAGS)?;
+        Ok(Self {
+            raw: reader.since(start),
+            header,
+            total,
+            hashes,
         })
     }
 
     fn encoded_len(&self) -> usize {
-        BlockHeader::LEN
-            + 4
-            + compact_size_len(self.hashes.len() as u64)
-            + 32 * self.hashes.len()
-            + compact_size_len(self.flags.len() as u64)
-            + self.flags.len()
+        self.raw.len()
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        self.header.encode(out);
-        out.put_u32_le(self.total);
-        out.put_compact_size(self.hashes.len() as u64);
-        for hash in &self.hashes {
-            out.put_hash(hash);
-        }
-        out.put_var_bytes(&self.flags);
+        out.put_slice(&self.raw);
+    }
+
+    fn raw(&self) -> Option<&Bytes> {
+        Some(&self.raw)
     }
 }
 
@@ -190,8 +250,8 @@ impl fmt::Debug for MerkleBlock {
         f.debug_struct("MerkleBlock")
             .field("hash", &self.header.hash())
             .field("total", &self.total)
-            .field("hashes", &self.hashes.len())
-            .field("flags", &self.flags.len())
+            .field("hashes", &self.hashes)
+            .field("flags", &self.flags().len())
             .finish_non_exhaustive()
     }
 }
@@ -247,13 +307,16 @@ mod tests {
             "0105",
         ]);
         let block = MerkleBlock::decode(&mut Reader::shared(&payload)).unwrap();
-        assert_eq!(block.total, 2);
-        assert_eq!(block.hashes, [COINBASE_170_ID, PAYMENT_170_ID].map(hash));
-        assert_eq!(block.flags, [0b101][..]);
-        let mut out = BytesMut::new();
-        block.encode(&mut out);
-        assert_eq!(out, payload);
-        assert_eq!(block.encoded_len(), payload.len());
+        let hashes = [COINBASE_170_ID, PAYMENT_170_ID].map(hash);
+        assert_eq!(block.total(), 2);
+        assert!(block.hashes().eq(hashes));
+        assert_eq!(block.flags(), [0b101]);
+        assert_eq!(block.raw().map(|raw| raw.as_ptr()), Some(payload.as_ptr()));
+        assert_eq!(block.raw(), Some(&payload));
+        assert_eq!(
+            MerkleBlock::new(*block.header(), 2, hashes, &[0b101]),
+            block
+        );
     }
 
     #[test]

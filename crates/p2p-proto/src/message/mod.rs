@@ -215,15 +215,15 @@ messages! {
         /// The least fee that the sender relays.
         FeeFilter(FeeFilter) = FEEFILTER,
         /// The part of a block that matches a filter.
-        MerkleBlock(MerkleBlock) = MERKLEBLOCK,
+        MerkleBlock(Box<MerkleBlock>) = MERKLEBLOCK,
         /// A compact block.
-        CmpctBlock(CmpctBlock) = CMPCTBLOCK,
+        CmpctBlock(Box<CmpctBlock>) = CMPCTBLOCK,
         /// A request for transactions of a compact block.
         GetBlockTxn(GetBlockTxn) = GETBLOCKTXN,
         /// Transactions of a compact block.
         BlockTxn(BlockTxn) = BLOCKTXN,
         /// A transaction with the proof that it is in a block.
-        DatarefTx(DatarefTx) = DATAREFTX,
+        DatarefTx(Box<DatarefTx>) = DATAREFTX,
         /// Use this bloom filter.
         FilterLoad(FilterLoad) = FILTERLOAD,
         /// Add an element to the bloom filter.
@@ -322,5 +322,35 @@ impl<T: Payload> Payload for Box<T> {
 
     fn encode(&self, out: &mut BytesMut) {
         T::encode(self, out);
+    }
+
+    fn raw(&self) -> Option<&Bytes> {
+        T::raw(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events wait in queues and are moved often. The largest that is not in a box is a block.
+    #[test]
+    fn a_message_is_no_larger_than_a_block() {
+        let most = size_of::<Block>() + size_of::<usize>();
+        assert!(size_of::<Message>() <= most, "{}", size_of::<Message>());
+        assert_eq!(most, 128);
+    }
+
+    #[test]
+    fn a_message_in_a_box_keeps_its_payload_as_any_other() {
+        let header = BlockHeader::from_bytes(&[0; 80]);
+        for message in [
+            Message::MerkleBlock(Box::new(MerkleBlock::new(header, 0, [], &[]))),
+            Message::CmpctBlock(Box::new(CmpctBlock::new(header, 0, &[], &[]).unwrap())),
+        ] {
+            let payload = message.payload();
+            let again = Message::decode_shared(message.command(), &payload).unwrap();
+            assert_eq!(again.payload().as_ptr(), payload.as_ptr(), "{message:?}");
+        }
     }
 }

@@ -168,10 +168,7 @@ impl Tx {
 
     /// Takes the transaction that `bytes` begins with off them.
     pub(crate) fn split_from(bytes: &mut Bytes) -> Result<Self, DecodeError> {
-        let mut scanner = TxScanner::new();
-        let Some(end) = scanner.feed(bytes)? else {
-            return Err(scanner.truncated());
-        };
+        let (scanner, end) = TxScanner::scan(bytes)?;
         Ok(scanner.into_tx(bytes.split_to(end)))
     }
 }
@@ -179,10 +176,7 @@ impl Tx {
 impl Payload for Tx {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let ahead = reader.clone().take(reader.remaining(), "transaction")?;
-        let mut scanner = TxScanner::new();
-        let Some(end) = scanner.feed(ahead)? else {
-            return Err(scanner.truncated());
-        };
+        let (scanner, end) = TxScanner::scan(ahead)?;
         Ok(scanner.into_tx(reader.bytes(end, "transaction")?))
     }
 
@@ -305,6 +299,15 @@ impl TxScanner {
             input_count: 0,
             output_count: 0,
             outputs_at: 0,
+        }
+    }
+
+    /// Scans the transaction that `bytes` begins with; also where it ends.
+    pub(crate) fn scan(bytes: &[u8]) -> Result<(Self, usize), DecodeError> {
+        let mut scanner = Self::new();
+        match scanner.feed(bytes)? {
+            Some(end) => Ok((scanner, end)),
+            None => Err(scanner.truncated()),
         }
     }
 

@@ -2,8 +2,9 @@
 
 use p2p_proto::{
     Addr, Block, BlockHeader, BlockLocator, BlockTxn, CmpctBlock, DatarefTx, DsDetected,
-    EnrichedHeaders, Headers, Inventory, Mempool, MerkleProof, Message, NetworkAddress, Nonce,
-    ProofSubject, ProofTarget, Protoconf, Reject, RevokeMid, ShortIdKeys, Version, VersionFields,
+    EnrichedHeaders, Hash256, Headers, Inventory, Mempool, MerkleProof, Message, NetworkAddress,
+    Nonce, ProofSubject, ProofTarget, Protoconf, Reject, RevokeMid, ShortIdKeys, Version,
+    VersionFields,
 };
 use serde_json::{Map, Value, json};
 
@@ -30,15 +31,15 @@ pub(crate) fn describe(message: &Message) -> Value {
         Message::Tx(tx) => json!({ "txid": tx.txid().to_string() }),
         Message::Block(block) => block_fields(block),
         Message::MerkleBlock(block) => json!({
-            "header_hash": block.header.hash().to_string(),
-            "total_transactions": block.total,
-            "hashes": texts(&block.hashes),
-            "flag_bytes_hex": hex(&block.flags),
+            "header_hash": block.header().hash().to_string(),
+            "total_transactions": block.total(),
+            "hashes": texts(block.hashes()),
+            "flag_bytes_hex": hex(block.flags()),
         }),
         Message::CmpctBlock(block) => compact_block(block),
         Message::GetBlockTxn(request) => json!({
             "block_hash": request.block_hash().to_string(),
-            "indexes": request.indexes(),
+            "indexes": request.indexes().collect::<Vec<_>>(),
         }),
         Message::BlockTxn(answer) => block_txn(answer),
         Message::DatarefTx(message) => dataref_tx(message),
@@ -223,7 +224,7 @@ fn merkle_proof(proof: &MerkleProof) -> Value {
         "flags": proof_flags(proof),
         "index": proof.index,
         "target": target.to_string(),
-        "nodes": texts(&proof.nodes),
+        "nodes": texts(proof.nodes.iter().copied()),
     })
 }
 
@@ -267,13 +268,13 @@ fn block_txn(answer: &BlockTxn) -> Value {
 
 fn dataref_tx(message: &DatarefTx) -> Value {
     json!({
-        "txid": message.tx.txid().to_string(),
-        "proof": merkle_proof(&message.proof),
+        "txid": message.tx().txid().to_string(),
+        "proof": merkle_proof(&message.proof().unwrap()),
     })
 }
 
 fn ds_detected(message: &DsDetected) -> Value {
-    let blocks = message.blocks.iter().map(|block| {
+    let blocks = message.blocks().map(|block| {
         let proof = &block.proof;
         let tx_length = match &proof.subject {
             ProofSubject::Tx(tx) => Some(tx.len()),
@@ -290,8 +291,8 @@ fn ds_detected(message: &DsDetected) -> Value {
         })
     });
     json!({
-        "version": message.version,
-        "block_count": message.blocks.len(),
+        "version": message.version(),
+        "block_count": message.len(),
         "blocks": blocks.collect::<Value>(),
     })
 }
@@ -323,8 +324,8 @@ fn revoke_mid(message: &RevokeMid) -> Value {
     })
 }
 
-fn texts(hashes: &[p2p_proto::Hash256]) -> Vec<String> {
-    hashes.iter().map(ToString::to_string).collect()
+fn texts(hashes: impl Iterator<Item = Hash256>) -> Vec<String> {
+    hashes.map(|hash| hash.to_string()).collect()
 }
 
 fn text(bytes: &[u8]) -> &str {

@@ -49,8 +49,12 @@ pub(crate) fn message_of(command: Command) -> BoxedStrategy<Message> {
         Command::BLOCK => (header(), vec(tx(), 0..4))
             .prop_map(|(header, txs)| Message::Block(Block::new(header, &txs)))
             .boxed(),
-        Command::MERKLEBLOCK => merkle_block().prop_map(Message::MerkleBlock).boxed(),
-        Command::CMPCTBLOCK => compact_block().prop_map(Message::CmpctBlock).boxed(),
+        Command::MERKLEBLOCK => merkle_block()
+            .prop_map(|b| Message::MerkleBlock(Box::new(b)))
+            .boxed(),
+        Command::CMPCTBLOCK => compact_block()
+            .prop_map(|b| Message::CmpctBlock(Box::new(b)))
+            .boxed(),
         Command::GETBLOCKTXN => (hash(), ascending())
             .prop_map(|(hash, at)| Message::GetBlockTxn(GetBlockTxn::new(hash, at).unwrap()))
             .boxed(),
@@ -61,7 +65,7 @@ pub(crate) fn message_of(command: Command) -> BoxedStrategy<Message> {
             .prop_map(|headers| Message::HdrsEn(EnrichedHeaders::new(&headers)))
             .boxed(),
         Command::DATAREFTX => (tx(), proof())
-            .prop_map(|(tx, proof)| Message::DatarefTx(DatarefTx { tx, proof }))
+            .prop_map(|(tx, proof)| Message::DatarefTx(Box::new(DatarefTx::new(&tx, &proof))))
             .boxed(),
         Command::DSDETECTED => ds_detected().prop_map(Message::DsDetected).boxed(),
         Command::SENDCMPCT => (any::<bool>(), any::<u64>())
@@ -311,14 +315,8 @@ pub(crate) fn tx() -> impl Strategy<Value = Tx> {
 }
 
 fn merkle_block() -> impl Strategy<Value = MerkleBlock> {
-    (header(), any::<u32>(), vec(hash(), 0..20), bytes(300)).prop_map(
-        |(header, total, hashes, flags)| MerkleBlock {
-            header,
-            total,
-            hashes,
-            flags,
-        },
-    )
+    (header(), any::<u32>(), vec(hash(), 0..20), bytes(300))
+        .prop_map(|(header, total, hashes, flags)| MerkleBlock::new(header, total, hashes, &flags))
 }
 
 fn compact_block() -> impl Strategy<Value = CmpctBlock> {
@@ -385,10 +383,9 @@ fn enriched_header() -> impl Strategy<Value = EnrichedHeader> {
 }
 
 fn ds_detected() -> impl Strategy<Value = DsDetected> {
-    // A header and more: a block without any is longer in memory than it says.
-    let block = (vec(header(), 1..4), proof())
+    let block = (vec(header(), 0..4), proof())
         .prop_map(|(headers, proof)| ConflictingBlock { headers, proof });
-    (any::<u16>(), vec(block, 0..4)).prop_map(|(version, blocks)| DsDetected { version, blocks })
+    (any::<u16>(), vec(block, 0..4)).prop_map(|(version, blocks)| DsDetected::new(version, &blocks))
 }
 
 fn mempool() -> impl Strategy<Value = Mempool> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::keyed::Place;
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -11,9 +12,6 @@ pub(super) struct Known {
     pub(super) availability: Availability,
     pub(super) retries: u32,
 }
-
-/// A place in the rotation: a group's place on the ring, and the group.
-type Place = (u64, NetGroup);
 
 pub(super) struct Model {
     keys: Keys,
@@ -141,7 +139,7 @@ impl Model {
         let was_candidate = self.candidate(status) == Some(address);
         change(&mut self.known[at]);
         if was_candidate && self.known[at].candidacy() != before {
-            let place = self.place(self.known[at].group());
+            let place = self.keys.place(address.ip());
             self.cursors.retain(|(of, _)| *of != status);
             self.cursors.push((status, place));
         }
@@ -183,7 +181,7 @@ impl Model {
         let cursor = self.cursors.iter().find(|(of, _)| *of == status);
         // First those behind the cursor, then those before it.
         let turn = |known: &Known| {
-            let place = self.place(known.group());
+            let place = self.keys.place(known.peer.ip_address);
             (cursor.is_some_and(|(_, cursor)| place <= *cursor), place)
         };
         let order = |known: &&Known| {
@@ -204,10 +202,6 @@ impl Model {
         due.min()
     }
 
-    fn place(&self, group: NetGroup) -> Place {
-        (self.keys.ring(group), group)
-    }
-
     /// The worst of some, if it is worse than the newcomer.
     fn worst(&self, newcomer: &Known, some: impl Fn(&&Known) -> bool) -> Option<SocketAddr> {
         let dispensable = self.known.iter().filter(some);
@@ -226,9 +220,9 @@ impl Model {
         };
         let dispensable = self.known.iter();
         let dispensable = dispensable.filter(|known| known.worth(&self.keys).is_some());
-        let fullest = dispensable
-            .map(|known| known.group())
-            .max_by_key(|group| (size(*group), *group))?;
+        let place = |known: &Known| self.keys.place(known.peer.ip_address);
+        let fullest = dispensable.max_by_key(|known| (size(known.group()), place(known)))?;
+        let fullest = fullest.group();
         let mut newcomer = newcomer.clone();
         if size(newcomer.group()) + 1 < size(fullest) {
             newcomer.peer.status = PeerStatus::Valid;

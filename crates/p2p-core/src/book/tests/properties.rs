@@ -5,18 +5,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::model::{Known, Model};
+use super::record::STATUSES;
 use super::*;
-
-const STATUSES: [PeerStatus; 4] = [
-    PeerStatus::Valid,
-    PeerStatus::Inaccessible,
-    PeerStatus::Banned,
-    PeerStatus::Unknown,
-];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Insert(Known),
+    Insert(Box<Known>),
     Remove(SocketAddr),
     Status(SocketAddr, PeerStatus, u64),
     Attempt(SocketAddr),
@@ -93,7 +87,7 @@ fn distinct(since: u64, address: SocketAddr) -> Timestamp {
 
 fn steps(epoch: Instant) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => newcomer(epoch).prop_map(Step::Insert),
+        8 => newcomer(epoch).prop_map(|known| Step::Insert(Box::new(known))),
         1 => some_address().prop_map(Step::Remove),
         2 => (some_address(), some_status(), 0_u64..10).prop_map(|(address, status, since)| {
             Step::Status(address, status, since)
@@ -143,10 +137,10 @@ impl Pair {
             Step::Insert(known) => {
                 let Known {
                     peer, learned_from, ..
-                } = known.clone();
+                } = (*known).clone();
                 let inserted = book.insert(peer, learned_from, known.availability);
                 let addresses = |peers: Vec<Peer>| peers.iter().map(Peer::address).collect();
-                assert_eq!(inserted.map(addresses), model.insert(known));
+                assert_eq!(inserted.map(addresses), model.insert(*known));
                 self.check_limits();
             }
             Step::Remove(address) => {
