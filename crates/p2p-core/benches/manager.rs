@@ -37,7 +37,7 @@ fn accept(criterion: &mut Criterion) {
 fn dial(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dial, fail, choose the next");
     for size in SIZES {
-        let mut node = Node::new(size, 2);
+        let mut node = Node::new(size, 1);
         // One connection of another's making: no outage, whatever fails.
         node.establish();
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
@@ -68,6 +68,10 @@ impl Node {
         config.target_connections = target;
         config.min_outbound = Some(1);
         config.dns_seeds = Some(Vec::new());
+        // Short, so that of the smallest book too most are ready.
+        config.connection.initial_backoff = Duration::from_secs(1);
+        config.connection.max_backoff = Duration::from_secs(1);
+        config.inaccessible_retry = Duration::from_secs(1);
         let known = peers().take(known).collect();
         let mode = OperatingMode::Normal;
         let manager = Manager::new(config, mode, known, [7; 32], clock, now);
