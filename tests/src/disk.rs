@@ -8,15 +8,26 @@ use uuid::Uuid;
 
 use crate::rng::Rng;
 
-/// The store of one node: its records, and a batch on the way to them.
+/// The store of one node, as weak as a store may be: bans and their ends are safe once a batch is
+/// stored, all else once it is saved.
 #[derive(Debug)]
 pub struct Disk {
+    /// What is safe.
     records: BTreeMap<Uuid, Peer>,
-    under_way: Option<(BatchId, Vec<Peer>)>,
-    /// Whether every batch fails.
+    /// What was stored since the last save; `None` for what is to be forgotten.
+    held_back: BTreeMap<Uuid, Option<Peer>>,
+    under_way: Option<Batch>,
+    /// Whether everything fails.
     pub fails: bool,
     /// How long a batch takes, at most.
     pub slowness: Duration,
+}
+
+#[derive(Debug)]
+struct Batch {
+    id: BatchId,
+    peers: Vec<Peer>,
+    gone: Vec<Uuid>,
 }
 
 impl Default for Disk {
@@ -24,6 +35,7 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             records: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             under_way: None,
             fails: false,
             slowness: Duration::from_millis(20),
@@ -32,7 +44,7 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// Everything that was stored.
+    /// Everything that is safe.
     pub fn records(&self) -> impl Iterator<Item = &Peer> {
         self.records.values()
     }
@@ -43,30 +55,75 @@ impl Disk {
     }
 
     /// Begins to store a batch; tells how long it will take.
-    pub(crate) fn begin(&mut self, rng: &mut Rng, batch: BatchId, peers: Vec<Peer>) -> Duration {
-        self.under_way = Some((batch, peers));
+    pub(crate) fn begin(
+        &mut self,
+        rng: &mut Rng,
+        id: BatchId,
+        peers: Vec<Peer>,
+        gone: Vec<Uuid>,
+    ) -> Duration {
+        self.under_way = Some(Batch { id, peers, gone });
+        self.pause(rng)
+    }
+
+    /// How long the next thing takes.
+    pub(crate) fn pause(&self, rng: &mut Rng) -> Duration {
         rng.duration(Duration::ZERO, self.slowness)
     }
 
     /// The batch is stored now, or is not.
-    pub(crate) fn finish(&mut self, batch: BatchId) -> Result<(), String> {
-        let under_way = self.under_way.take_if(|(id, _)| *id == batch);
-        if self.fails {
-            return Err("no space left on device".into());
+    pub(crate) fn finish(&mut self, id: BatchId) -> Result<(), String> {
+        let under_way = self.under_way.take_if(|batch| batch.id == id);
+        self.check()?;
+        if let Some(batch) = under_way {
+            self.store(batch);
         }
-        for peer in under_way.into_iter().flat_map(|(_, peers)| peers) {
-            self.insert(peer);
+        Ok(())
+    }
+
+    /// What was held back is saved now, or is not.
+    pub(crate) fn save(&mut self) -> Result<(), String> {
+        self.check()?;
+        for (id, record) in std::mem::take(&mut self.held_back) {
+            match record {
+                Some(peer) => self.insert(peer),
+                None => drop(self.records.remove(&id)),
+            }
         }
         Ok(())
     }
 
     /// The node goes down: a batch on the way is stored as a whole, or not at all.
     pub(crate) fn crash(&mut self, rng: &mut Rng) {
-        if let Some((_, peers)) = self.under_way.take()
+        let under_way = self.under_way.take();
+        if let Some(batch) = under_way
             && !self.fails
             && rng.chance(500)
         {
-            peers.into_iter().for_each(|peer| self.insert(peer));
+            self.store(batch);
+        }
+        self.held_back.clear();
+    }
+
+    fn store(&mut self, batch: Batch) {
+        for peer in batch.peers {
+            let stored = self.records.get(&peer.id);
+            let was_banned = stored.is_some_and(|stored| stored.ban.is_some());
+            if peer.ban.is_some() || was_banned {
+                self.held_back.remove(&peer.id);
+                self.insert(peer);
+            } else {
+                self.held_back.insert(peer.id, Some(peer));
+            }
+        }
+        let gone = batch.gone.into_iter().map(|id| (id, None));
+        self.held_back.extend(gone);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.fails {
+            true => Err("no space left on device".into()),
+            false => Ok(()),
         }
     }
 }

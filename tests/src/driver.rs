@@ -100,10 +100,20 @@ impl Node {
             }
             Action::Listen { address } => self.listen(net, address),
             Action::Unlisten { address } => net.unlisten((self.ip, address.port()).into()),
-            Action::Persist { batch, peers } => {
-                net.note(host, format_args!("stores {} records", peers.len()));
-                let took = self.disk.begin(&mut net.rng, batch, peers);
+            Action::Persist { batch, peers, gone } => {
+                let (some, less) = (peers.len(), gone.len());
+                net.note(
+                    host,
+                    format_args!("stores {some} records, forgets {less}"),
+                );
+                let took = self.disk.begin(&mut net.rng, batch, peers, gone);
                 let answer = Happening::Stored { host, life, batch };
+                net.queue.push(net.now + took, answer);
+            }
+            Action::Save => {
+                net.note(host, format_args!("saves"));
+                let took = self.disk.pause(&mut net.rng);
+                let answer = Happening::Saved { host, life };
                 net.queue.push(net.now + took, answer);
             }
             Action::Notify(event) => self.notified(net, &event),

@@ -29,6 +29,8 @@ pub(crate) enum Happening {
         life: u32,
         batch: BatchId,
     },
+    /// The disk has saved what it held back, or not.
+    Saved { host: HostId, life: u32 },
     /// Something breaks, or is mended.
     Fault(Fault),
     /// All of the world is looked at.

@@ -299,6 +299,12 @@ impl World {
                     node.input(net, p2p_core::Input::Stored { batch, result });
                 }
             }),
+            Happening::Saved { host, life } => self.with_node(host, |node, net| {
+                if node.life == life {
+                    let result = node.disk.save();
+                    node.input(net, p2p_core::Input::Saved { result });
+                }
+            }),
             Happening::Fault(fault) => self.befall(fault),
             Happening::Look => {
                 self.net.queue.push(at + LOOK, Happening::Look);

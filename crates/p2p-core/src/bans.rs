@@ -22,6 +22,15 @@ pub(crate) struct Bans {
     ends: BTreeSet<(End, IpAddr)>,
 }
 
+/// What became of a ban.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is in force, and the ban of another IP is not any more, if there was no room.
+    Banned { displaced: Option<IpAddr> },
+    /// The IP is banned for as long already, or there is no room.
+    Unchanged,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     At(Timestamp),
@@ -30,26 +39,28 @@ enum End {
 
 impl Bans {
     /// Bans an IP. A manual ban replaces an automatic one and is replaced by none; of two
-    /// automatic ones the longer stays. Returns whether anything changed.
-    pub(crate) fn ban(&mut self, ip: IpAddr, ban: Ban) -> bool {
+    /// automatic ones the longer stays.
+    pub(crate) fn ban(&mut self, ip: IpAddr, ban: Ban) -> Outcome {
+        let is_manual = ban.reason == BanReason::Manual;
+        let mut displaced = None;
         if let Some(present) = self.by_ip.get(&ip) {
             let keeps = present.reason == BanReason::Manual
-                || (ban.reason != BanReason::Manual && end_of(present) >= end_of(&ban));
+                || (!is_manual && end_of(present) >= end_of(&ban));
             if keeps {
-                return false;
+                return Outcome::Unchanged;
             }
-        } else if self.by_ip.len() >= MAX_BANS
-            && !self.make_room()
-            && ban.reason != BanReason::Manual
-        {
-            return false;
+        } else if self.by_ip.len() >= MAX_BANS {
+            displaced = self.make_room();
+            if displaced.is_none() && !is_manual {
+                return Outcome::Unchanged;
+            }
         }
         self.lift(ip);
-        if ban.reason != BanReason::Manual {
+        if !is_manual {
             self.ends.insert((end_of(&ban), ip));
         }
         self.by_ip.insert(ip, ban);
-        true
+        Outcome::Banned { displaced }
     }
 
     /// Lifts the ban of an IP; whether there was one.
@@ -94,11 +105,9 @@ impl Bans {
         self.by_ip.len()
     }
 
-    fn make_room(&mut self) -> bool {
-        let Some(&(_, ip)) = self.ends.first() else {
-            return false;
-        };
-        self.lift(ip)
+    fn make_room(&mut self) -> Option<IpAddr> {
+        let &(_, ip) = self.ends.first()?;
+        self.lift(ip).then_some(ip)
     }
 }
 
@@ -112,6 +121,8 @@ fn end_of(ban: &Ban) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BANNED: Outcome = Outcome::Banned { displaced: None };
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -157,11 +168,11 @@ mod tests {
     #[test]
     fn the_longer_automatic_ban_stays_and_the_manual_one_always() {
         let mut bans = Bans::default();
-        assert!(bans.ban(ip(1), automatic(Some(100))));
-        assert!(!bans.ban(ip(1), automatic(Some(90))));
-        assert!(bans.ban(ip(1), automatic(Some(110))));
-        assert!(bans.ban(ip(1), manual()));
-        assert!(!bans.ban(ip(1), automatic(None)));
+        assert_eq!(bans.ban(ip(1), automatic(Some(100))), BANNED);
+        assert_eq!(bans.ban(ip(1), automatic(Some(90))), Outcome::Unchanged);
+        assert_eq!(bans.ban(ip(1), automatic(Some(110))), BANNED);
+        assert_eq!(bans.ban(ip(1), manual()), BANNED);
+        assert_eq!(bans.ban(ip(1), automatic(None)), Outcome::Unchanged);
         assert_eq!(bans.get(ip(1)), Some(&manual()));
         assert!(bans.expire(at(u64::MAX)).is_empty());
         assert!(bans.lift(ip(1)));
@@ -176,7 +187,11 @@ mod tests {
             bans.ban(ip(n), automatic(Some(u64::from(n))));
         }
         assert_eq!(bans.len(), MAX_BANS);
-        assert!(bans.ban(ip(1 << 30), automatic(Some(1 << 40))));
+        let displaced = Some(ip(1));
+        assert_eq!(
+            bans.ban(ip(1 << 30), automatic(Some(1 << 40))),
+            Outcome::Banned { displaced }
+        );
         assert_eq!(bans.len(), MAX_BANS);
         assert!(bans.get(ip(0)).is_some());
         assert!(bans.get(ip(1)).is_none());
@@ -189,7 +204,8 @@ mod tests {
         for n in 0..MAX_BANS as u32 {
             bans.ban(ip(n), manual());
         }
-        assert!(!bans.ban(ip(1 << 30), automatic(None)));
-        assert!(bans.ban(ip(1 << 30), manual()), "an operator's word counts");
+        assert_eq!(bans.ban(ip(1 << 30), automatic(None)), Outcome::Unchanged);
+        // An operator's word counts.
+        assert_eq!(bans.ban(ip(1 << 30), manual()), BANNED);
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Breaker {
 struct Open {
     next: Instant,
     pause: Duration,
+    /// Probes that came to nothing.
+    probes: usize,
 }
 
 impl Breaker {
@@ -38,6 +40,7 @@ impl Breaker {
         if let Some(open) = &mut self.open {
             open.pause = (open.pause * 2).min(LONGEST_PAUSE);
             open.next = now + open.pause;
+            open.probes = open.probes.wrapping_add(1);
             return;
         }
         if !self.failed.contains(&address) {
@@ -48,6 +51,7 @@ impl Breaker {
             self.open = Some(Open {
                 next: now + FIRST_PAUSE,
                 pause: FIRST_PAUSE,
+                probes: 0,
             });
         }
     }
@@ -60,6 +64,11 @@ impl Breaker {
     /// Whether there is an outage.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Probes of this outage that came to nothing.
+    pub(crate) fn probes(&self) -> usize {
+        self.open.map_or(0, |open| open.probes)
     }
 
     /// How many dials may be made now, with this many attempts under way; `None` for any number.

@@ -49,6 +49,12 @@ impl From<io::ErrorKind> for DialFailure {
     }
 }
 
+impl From<CloseReason> for ConnectionError {
+    fn from(reason: CloseReason) -> Self {
+        Self::Closed(reason)
+    }
+}
+
 impl ConnectionError {
     /// Whether the same peer may be tried again soon, with backoff.
     pub fn is_retryable(&self) -> bool {
@@ -73,7 +79,7 @@ mod tests {
     use p2p_proto::Violation;
 
     #[test]
-    fn what_is_retried_and_what_is_banned() {
+    fn test_retryable_vs_non_retryable_errors() {
         let violation = Violation::OtherChain {
             user_agent: p2p_proto::UserAgent::default(),
         };

@@ -86,6 +86,11 @@ pub enum Input {
         /// What the store says.
         result: Result<(), String>,
     },
+    /// The store has saved what it holds, or not.
+    Saved {
+        /// What the store says.
+        result: Result<(), String>,
+    },
     /// Records were changed from outside: by another manager, or an operator.
     Changed {
         /// As they are now.
@@ -192,13 +197,19 @@ pub enum Action {
         /// Where.
         address: SocketAddr,
     },
-    /// Store these records, all or none: answer with `Stored`. There is one batch at a time.
+    /// Store these records and forget others: answer with `Stored`, when every ban among them
+    /// survives a crash. There is one batch at a time; one that failed comes again.
     Persist {
         /// Names the batch.
         batch: BatchId,
-        /// The records.
+        /// The records to store, all or none.
         peers: Vec<Peer>,
+        /// The ids of those to forget. Some were never stored; one that by now holds a ban in
+        /// force, which another manager of the same store made, stays.
+        gone: Vec<Uuid>,
     },
+    /// Have the store save what it holds, if it keeps anything back: answer with `Saved`.
+    Save,
     /// Tell the user.
     Notify(ControlEvent),
     /// Everything has ended: there will be no further action.
@@ -267,4 +278,8 @@ pub enum Wake {
     Ban,
     /// The store is to be tried again.
     Store,
+    /// The store is to save what it holds.
+    Save,
+    /// What has not ended by now ends without waiting.
+    Shutdown,
 }

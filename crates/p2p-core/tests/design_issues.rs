@@ -71,7 +71,7 @@ impl Node {
             match action {
                 Action::Dial { setup, .. } => self.dials.push((setup.conn, setup.params.remote)),
                 Action::Notify(event) => self.events.push(event),
-                Action::Persist { batch, peers } => {
+                Action::Persist { batch, peers, .. } => {
                     self.batches.push((batch, peers));
                     if self.store_answers {
                         let result = Ok(());

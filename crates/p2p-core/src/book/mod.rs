@@ -62,6 +62,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use crate::error::ConnectionError;
 use crate::peer::{Peer, PeerStatus};
 use indexes::Indexes;
 use keyed::Keys;
@@ -119,6 +120,7 @@ impl Book {
             retries: 0,
             availability,
             learned_from,
+            last_failure: None,
             place: self.keys.place(address.ip()),
             rank: self.keys.rank(address),
         };
@@ -175,6 +177,13 @@ impl Book {
         });
     }
 
+    /// Notes how an attempt or a connection ended. Nothing is decided by it.
+    pub fn set_last_failure(&mut self, address: SocketAddr, failure: ConnectionError) {
+        if let Some(&id) = self.by_address.get(&canonical(address)) {
+            self.records.get_mut(id).last_failure = Some(Box::new(failure));
+        }
+    }
+
     /// Makes those `Ready` whose time has come. Costs O(log n) for each.
     pub fn advance(&mut self, now: Instant) {
         while let Some(&(due, id)) = self.indexes.due.first()
@@ -211,6 +220,11 @@ impl Book {
     /// When the next one will be ready; [`advance`](Self::advance) is to be called then.
     pub fn next_due(&self) -> Option<Instant> {
         self.indexes.due.first().map(|(due, _)| *due)
+    }
+
+    /// How many wait for their time.
+    pub fn waiting_count(&self) -> usize {
+        self.indexes.due.len()
     }
 
     /// What is known about a peer.

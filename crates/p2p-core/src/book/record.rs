@@ -8,6 +8,7 @@ use super::candidates::Ready;
 use super::keyed::Place;
 use super::room::{Tenant, Worth};
 use super::slab::Id;
+use crate::error::ConnectionError;
 use crate::netgroup::NetGroup;
 use crate::peer::{Peer, PeerSource, PeerStatus};
 
@@ -57,6 +58,8 @@ pub struct Entry<'a> {
     pub availability: Availability,
     /// Who told us; `None` for what the user or our own store did.
     pub learned_from: Option<IpAddr>,
+    /// How the last attempt or connection ended.
+    pub last_failure: Option<&'a ConnectionError>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(super) struct Record {
     pub(super) retries: u32,
     pub(super) availability: Availability,
     pub(super) learned_from: Option<IpAddr>,
+    /// Boxed: most of a full book was never tried.
+    pub(super) last_failure: Option<Box<ConnectionError>>,
     /// Both follow from the address.
     pub(super) place: Place,
     pub(super) rank: u64,
@@ -77,6 +82,7 @@ impl Record {
             retries: self.retries,
             availability: self.availability,
             learned_from: self.learned_from,
+            last_failure: self.last_failure.as_deref(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_proto::CloseReason;
 
@@ -12,6 +13,10 @@ use crate::events::ControlEvent;
 use crate::io::{Action, Command};
 use crate::peer::{BanReason, PeerSource};
 
+/// How long peers and the store may hold up the end: peers get a second to be sent what is queued
+/// and one to hang up, the rest is the store's.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
 impl Manager {
     pub(super) fn command(&mut self, command: Command) {
         match command {
@@ -20,7 +25,8 @@ impl Manager {
                 self.dns.start(self.now);
             }
             Command::Shutdown if matches!(self.run, Run::Idle | Run::Running) => {
-                self.run = Run::Stopping;
+                let by = self.now + STOP_WITHIN;
+                self.run = Run::Stopping { by };
                 self.restarts.clear();
                 self.notify(ControlEvent::ShuttingDown);
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Manager;
 use crate::book::Availability;
+use crate::error::ConnectionError;
 use crate::peer::{Peer, PeerStatus};
 
 /// Why there are as many connections as there are.
@@ -19,7 +20,7 @@ pub struct Explanation {
     pub pending: usize,
     /// Peers that could be dialled now.
     pub ready: usize,
-    /// Peers that are not to be dialled yet, or are connected.
+    /// Peers that are not to be dialled yet.
     pub waiting: usize,
     /// When the next of those may be dialled, from now.
     pub next_in: Option<Duration>,
@@ -39,6 +40,8 @@ pub struct PeerExplanation {
     pub peer: Peer,
     /// Failed attempts since it last worked.
     pub retries: u32,
+    /// How the last attempt or connection ended, in this run of the node.
+    pub last_failure: Option<ConnectionError>,
     /// Whether it is banned, or ourselves.
     pub never: bool,
     /// Whether there is a connection to it, or one being made.
@@ -59,14 +62,13 @@ impl Manager {
             .iter()
             .map(|&status| self.book.ready_count(status))
             .sum();
-        let banned = self.book.count(PeerStatus::Banned);
         let due = self.book.next_due();
         Explanation {
             target: self.config.target_connections,
             connected: self.slots.established(),
             pending: self.slots.held() - self.slots.established(),
             ready,
-            waiting: self.book.len().saturating_sub(ready + banned),
+            waiting: self.book.waiting_count(),
             next_in: due.map(|due| due.saturating_duration_since(self.now)),
             inaccessible: self.book.count(PeerStatus::Inaccessible),
             banned: self.bans.len(),
@@ -80,6 +82,7 @@ impl Manager {
         Some(PeerExplanation {
             peer: entry.peer.clone(),
             retries: entry.retries,
+            last_failure: entry.last_failure.cloned(),
             never: entry.availability == Availability::Never,
             busy: entry.availability == Availability::Busy,
             next_attempt: match entry.availability {

@@ -247,13 +247,14 @@ impl Manager {
     }
 
     /// Takes a connection out of every table, and tells what became of it.
-    fn forget(&mut self, conn: ConnId, reason: &ConnectionError) -> Option<SocketAddr> {
+    pub(super) fn forget(&mut self, conn: ConnId, reason: &ConnectionError) -> Option<SocketAddr> {
         let live = self.connections.remove(&conn)?;
         let connection = live.connection;
         let (peer_id, address) = (connection.peer_id, connection.address);
         self.slots.remove(&connection);
         self.by_address.remove(&address);
         if connection.side == Side::Outbound {
+            self.book.set_last_failure(address, reason.clone());
             if live.was_established {
                 self.book.disconnected(address);
             }

@@ -1,5 +1,6 @@
 //! The manager: who to dial, when, how many; whom to let in, whom to ban, when to give up.
 
+mod bans;
 mod command;
 mod explain;
 mod lifecycle;
@@ -96,7 +97,10 @@ pub struct Manager {
 enum Run {
     Idle,
     Running,
-    Stopping,
+    /// Everything ends, whatever is left by then.
+    Stopping {
+        by: Instant,
+    },
     Stopped,
 }
 
@@ -218,6 +222,7 @@ impl Manager {
             Input::Listening { address } => self.listening(address),
             Input::ListenFailed { address, error } => self.listen_failed(address, error),
             Input::Stored { batch, result } => self.stored(batch, result),
+            Input::Saved { result } => self.saved(result),
             Input::Changed { peers } => self.changed(peers),
             Input::Command(command) => self.command(command),
         }

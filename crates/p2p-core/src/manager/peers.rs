@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_proto::{Addr, CloseReason, MAX_ADDR, Message, NetworkAddress, TimedAddress, Version};
+use p2p_proto::{Addr, MAX_ADDR, Message, NetworkAddress, TimedAddress, Version};
 use rand_core::Rng;
 
+use super::bans::ban_of;
 use super::{Manager, canonical};
 use crate::book::Availability;
 use crate::connection::{ConnId, ConnectionState};
@@ -13,7 +14,7 @@ use crate::events::{ControlEvent, DiscoverySource};
 use crate::io::Action;
 use crate::mode::OperatingMode;
 use crate::netgroup::is_routable;
-use crate::peer::{Ban, BanReason, Peer, PeerSource, PeerStatus};
+use crate::peer::{Peer, PeerSource, PeerStatus};
 use crate::timestamp::Timestamp;
 
 /// Addresses that a peer may name at once: one full `addr`, the answer to our `getaddr`.
@@ -53,6 +54,7 @@ impl Manager {
     /// Takes in what a store knew. In order of address, so that the store's order decides nothing.
     pub(super) fn learn_known(&mut self, mut known: Vec<Peer>) {
         known.sort_by_key(Peer::address);
+        self.learn_bans(&known);
         for peer in known {
             self.learn_record(peer);
         }
@@ -68,30 +70,47 @@ impl Manager {
 
     fn learn_record(&mut self, mut peer: Peer) {
         let now = self.timestamp();
-        let banned = peer.status == PeerStatus::Banned;
-        if let Some(ban) = peer.ban.take_if(|_| banned) {
-            if ban.until.is_none_or(|until| until > now) {
-                self.bans.ban(peer.ip_address, ban.clone());
-                peer.ban = Some(ban);
-            } else {
-                peer.set_status(PeerStatus::Unknown, now);
+        let address = peer.address();
+        let ban = self.bans.get(peer.ip_address).cloned();
+        // Where a peer dialled from is no place to dial, and a ban of an IP is none at all.
+        if peer.port == 0 || peer.source == PeerSource::Inbound {
+            if peer.port != 0 {
+                self.records.gone(address);
+            } else if ban.is_none() {
+                self.records.set_ban(peer.ip_address, None);
             }
+            return;
         }
+        let recorded = ban_of(&peer);
         // A stored time in the future counts as now.
         peer.status_timestamp = peer.status_timestamp.min(now);
         peer.last_attempt = peer.last_attempt.map(|at| at.min(now));
-        // Where a peer dialled from is no place to dial, and a ban of an IP is none at all.
-        if peer.port == 0 || peer.source == PeerSource::Inbound {
-            return;
+        let status = match (&ban, peer.status) {
+            (Some(_), _) => PeerStatus::Banned,
+            (None, PeerStatus::Banned) => PeerStatus::Unknown,
+            (None, status) => status,
+        };
+        peer.set_status(status, now);
+        peer.ban = ban;
+        if peer.ban != recorded {
+            self.records.touch_urgently(address);
         }
-        let address = peer.address();
         let revisit = self.revisit_at(&peer);
-        if self.book.insert(peer, None, Availability::Ready).is_ok() {
+        if self.insert(peer, None, Availability::Ready) {
             self.free(address);
             if let (Availability::Ready, Some(at)) = (self.availability(address), revisit) {
                 self.book.set_availability(address, Availability::At(at));
             }
         }
+    }
+
+    /// Puts a peer into the book; whether there was room. Who had to make room is forgotten.
+    fn insert(&mut self, peer: Peer, from: Option<IpAddr>, availability: Availability) -> bool {
+        let evicted = self.book.insert(peer, from, availability);
+        for peer in evicted.iter().flatten() {
+            self.records.gone(peer.address());
+        }
+        evicted.is_ok()
     }
 
     /// When one that was written off is due to be tried again; `None` for others.
@@ -149,11 +168,15 @@ impl Manager {
         if address.port() == 0 || self.book.get(address).is_some() {
             return false;
         }
-        let peer = Peer::new(self.config.network, address, source, self.timestamp());
+        let mut peer = Peer::new(self.config.network, address, source, self.timestamp());
         let availability = self.availability(address);
+        if let Some(ban) = self.bans.get(address.ip()) {
+            peer.status = PeerStatus::Banned;
+            peer.ban = Some(ban.clone());
+        }
         // One on the fixed list is dialled as soon as its ban is lifted.
         let wanted = availability != Availability::Never || source == PeerSource::Fixed;
-        let added = wanted && self.book.insert(peer, from, availability).is_ok();
+        let added = wanted && self.insert(peer, from, availability);
         if added {
             self.records.touch(address);
         }
@@ -252,98 +275,18 @@ impl Manager {
         }
     }
 
-    /// Bans an IP: every connection of it ends, every record of it says so.
-    pub(super) fn ban(&mut self, ip: IpAddr, reason: BanReason, duration: Option<Duration>) {
-        let at = self.timestamp();
-        let until = duration
-            .map(|duration| Timestamp::from_unix(Duration::from_millis(at.as_millis()) + duration));
-        let ban = Ban { reason, at, until };
-        let changed = self.bans.ban(ip, ban);
-        let of_ip = |live: &super::Live| live.connection.address.ip() == ip;
-        let connections: Vec<_> = self
-            .connections
-            .values()
-            .filter(|live| of_ip(live))
-            .map(|live| live.connection.id)
-            .collect();
-        for conn in connections {
-            self.close(conn, CloseReason::Banned);
-        }
-        let Some(ban) = self.bans.get(ip).filter(|_| changed).cloned() else {
-            return;
-        };
-        for address in self.book.of_ip(ip).collect::<Vec<_>>() {
-            self.book.update(address, |peer| {
-                peer.set_status(PeerStatus::Banned, at);
-                peer.ban = Some(ban.clone());
-            });
-            self.book.set_availability(address, Availability::Never);
-            self.records.touch_urgently(address);
-        }
-        let record = self.record_of_ban(ip, Some(ban));
-        self.records.keep(record);
-        self.records.report_ban(ip);
-    }
-
-    /// Lifts a ban: every record of the IP is as if it had never been tried.
-    pub(super) fn unban(&mut self, ip: IpAddr) {
-        if self.bans.lift(ip) {
-            self.unbanned(ip);
-        }
-    }
-
-    /// The ban of an IP is over.
-    pub(super) fn unbanned(&mut self, ip: IpAddr) {
-        let now = self.timestamp();
-        for address in self.book.of_ip(ip).collect::<Vec<_>>() {
-            self.book.update(address, |peer| {
-                peer.set_status(PeerStatus::Unknown, now);
-                peer.ban = None;
-            });
-            self.free(address);
-            self.records.touch_urgently(address);
-        }
-        let record = self.record_of_ban(ip, None);
-        self.records.keep(record);
-        self.notify(ControlEvent::PeerUnbanned { ip });
-    }
-
-    /// The record of a ban itself: of an IP, so of no port.
-    fn record_of_ban(&self, ip: IpAddr, ban: Option<Ban>) -> Peer {
-        let source = PeerSource::Inbound;
-        let mut record = Peer::new(
-            self.config.network,
-            (ip, 0).into(),
-            source,
-            self.timestamp(),
-        );
-        if ban.is_some() {
-            record.status = PeerStatus::Banned;
-        }
-        record.ban = ban;
-        record
-    }
-
-    /// Another manager of the same book, or an operator, has changed records.
+    /// Another manager of the same store, or an operator, has changed records.
     pub(super) fn changed(&mut self, peers: Vec<Peer>) {
+        let now = self.timestamp();
         for peer in peers {
             let ip = peer.ip_address;
-            let banned = peer.status == PeerStatus::Banned;
-            match (banned, self.bans.get(ip).is_some()) {
-                (true, _) => {
-                    let (reason, until) = match &peer.ban {
-                        Some(ban) => (ban.reason.clone(), ban.until),
-                        None => (BanReason::Manual, None),
-                    };
-                    let duration = until.map(|until| until.since(self.timestamp()));
-                    self.ban(ip, reason, duration);
+            match ban_of(&peer) {
+                Some(ban) if ban.until.is_none_or(|until| until > now) => {
+                    self.banned_elsewhere(ip, ban);
                 }
-                (false, true) if peer.port == 0 => self.unban(ip),
-                (false, _) => {
-                    if self.book.get(peer.address()).is_none() {
-                        self.learn_record(peer);
-                    }
-                }
+                None if peer.port == 0 => self.lifted_elsewhere(ip),
+                _ if self.book.get(peer.address()).is_none() => self.learn_record(peer),
+                _ => {}
             }
         }
     }

@@ -57,7 +57,7 @@ impl Manager {
                 self.resolve();
                 self.dial();
             }
-            Run::Stopping => self.wind_down(),
+            Run::Stopping { .. } => self.wind_down(),
         }
         self.persist();
         self.stop_if_done();
@@ -66,7 +66,7 @@ impl Manager {
 
     pub(super) fn lift_ended_bans(&mut self) {
         for ip in self.bans.expire(self.timestamp()) {
-            self.unbanned(ip);
+            self.ended(ip);
         }
     }
 
@@ -208,20 +208,26 @@ impl Manager {
 
     fn best_ready(&self) -> Option<SocketAddr> {
         match &self.mode {
+            // Round and round, or those that are dead would keep the others from being tried.
             OperatingMode::FixedPeerList(fixed) => fixed
                 .iter()
-                .map(|&address| super::canonical(address))
-                .find(|&address| {
-                    let entry = self.book.get(address);
-                    entry.is_some_and(|entry| entry.availability == Availability::Ready)
-                }),
-            OperatingMode::Normal => [
-                PeerStatus::Valid,
-                PeerStatus::Unknown,
-                PeerStatus::Inaccessible,
-            ]
-            .into_iter()
-            .find_map(|status| self.book.candidate(status)),
+                .filter_map(|&address| self.book.get(super::canonical(address)))
+                .filter(|entry| entry.availability == Availability::Ready)
+                .min_by_key(|entry| entry.peer.last_attempt)
+                .map(|entry| entry.peer.address()),
+            OperatingMode::Normal => {
+                let mut order = [
+                    PeerStatus::Valid,
+                    PeerStatus::Unknown,
+                    PeerStatus::Inaccessible,
+                ];
+                // While nothing works, past success says little: all sorts take turns.
+                let turn = self.breaker.probes() % order.len();
+                order.rotate_left(turn);
+                order
+                    .into_iter()
+                    .find_map(|status| self.book.candidate(status))
+            }
         }
     }
 
@@ -308,10 +314,17 @@ impl Manager {
     }
 
     fn stop_if_done(&mut self) {
-        let done = self.run == Run::Stopping && self.connections.is_empty();
-        // A store that fails does not hold up the end.
-        let stored = self.records.is_clean() || self.records.retry_at().is_some();
-        if done && stored {
+        let Run::Stopping { by } = self.run else {
+            return;
+        };
+        // Who is late, be it a peer or the store, does not hold up the end.
+        let late = by <= self.now;
+        if late {
+            for conn in self.connections.keys().copied().collect::<Vec<_>>() {
+                self.forget(conn, &CloseReason::Shutdown.into());
+            }
+        }
+        if self.connections.is_empty() && (self.is_saved() || late) {
             self.run = Run::Stopped;
             self.actions.push_back(Action::Stopped);
         }
@@ -335,13 +348,18 @@ impl Manager {
             Listener::Off | Listener::Asked(_) | Listener::On(..) => None,
         };
         let ban = self.bans.next_end().map(|end| self.instant_of(end));
+        let stop = match self.run {
+            Run::Stopping { by } => Some((by, Wake::Shutdown)),
+            Run::Idle | Run::Running | Run::Stopped => None,
+        };
         [
             candidate,
             dns.filter(|_| running && !self.dns.asked)
                 .map(|at| (at, Wake::Dns)),
             listener.filter(|_| running).map(|at| (at, Wake::Listener)),
             ban.filter(|_| running).map(|at| (at, Wake::Ban)),
-            self.records.retry_at().map(|at| (at, Wake::Store)),
+            self.records.next_wake(),
+            stop,
         ]
         .into_iter()
         .flatten()

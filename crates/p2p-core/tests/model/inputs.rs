@@ -77,6 +77,7 @@ pub(crate) enum Step {
     Listening(Option<SocketAddr>, bool),
     /// The batch that is under way, or another one.
     Stored(Option<usize>, bool),
+    Saved(bool),
     Changed(SocketAddr, Change),
     Start,
     Shutdown,
@@ -259,6 +260,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => vec(address(), 0..4).prop_map(Step::Resolved),
         2 => (asked, any::<bool>()).prop_map(|(at, well)| Step::Listening(at, well)),
         16 => (batch, prop::bool::weighted(0.9)).prop_map(|(batch, ok)| Step::Stored(batch, ok)),
+        2 => prop::bool::weighted(0.9).prop_map(Step::Saved),
         1 => (address(), change()).prop_map(|(at, change)| Step::Changed(at, change)),
         2 => Just(Step::Start),
         2 => ip().prop_map(Step::Ban),

@@ -47,6 +47,10 @@ pub(crate) struct Run {
     /// Bans as the store has them.
     stored: BTreeMap<IpAddr, Ban>,
     unreported: BTreeSet<IpAddr>,
+    /// A save was asked for.
+    saving: bool,
+    /// When the end comes in any case.
+    stop_by: Option<Instant>,
     /// Handshakes that are complete, and to be judged.
     asked: Option<ConnId>,
     /// Connections that are gone, and were not yet reported so: whether they were admitted.
@@ -105,6 +109,8 @@ impl Run {
             under_way: None,
             stored: BTreeMap::new(),
             unreported: BTreeSet::new(),
+            saving: false,
+            stop_by: None,
             asked: None,
             ended: BTreeMap::new(),
             due: VecDeque::new(),
@@ -137,6 +143,7 @@ impl Run {
                 self.input(Input::Resolved { addresses });
             }
             Step::Listening(at, well) => self.listening(at, well),
+            Step::Saved(ok) => self.saved(ok),
             Step::Stored(batch, ok) => self.store_answers(batch, ok),
             Step::Changed(at, change) => self.changed(at, change),
             Step::Start => self.command(Command::Start),
@@ -183,8 +190,11 @@ impl Run {
         for conn in self.model.links.keys().copied().collect::<Vec<_>>() {
             self.closed(conn, CloseReason::Shutdown);
         }
-        while self.under_way.is_some() {
-            self.store_answers(None, true);
+        while self.under_way.is_some() || self.saving {
+            match self.saving {
+                true => self.saved(true),
+                false => self.store_answers(None, true),
+            }
         }
         assert_eq!(self.phase, Phase::Stopped);
         assert_eq!(self.manager.connections().count(), 0);
@@ -335,6 +345,12 @@ impl Run {
         self.input(Input::Stored { batch, result });
     }
 
+    fn saved(&mut self, ok: bool) {
+        self.saving = false;
+        let result = if ok { Ok(()) } else { Err("disk full".into()) };
+        self.input(Input::Saved { result });
+    }
+
     fn changed(&mut self, at: SocketAddr, change: Change) {
         let now = self.timestamp();
         let mut peer = Peer::new(NETWORK, at, PeerSource::Dns, now);
@@ -344,7 +360,15 @@ impl Run {
                     violation: "elsewhere".into(),
                 };
                 peer.status = PeerStatus::Banned;
-                let ban = self.ban(at.ip(), reason, duration);
+                let ban = self.ban_until(reason, duration);
+                let ended = ban.until.is_some_and(|until| until <= now);
+                if ended {
+                    self.name(&[at]);
+                } else if self.phase != Phase::Stopped && self.model.ban(at.ip(), ban.clone()) {
+                    // The store has it, and we are not the ones to store it.
+                    self.unreported.remove(&at.ip());
+                    self.stored.insert(at.ip(), ban.clone());
+                }
                 peer.ban = Some(ban);
             }
             Change::Free if at.port() == 0 => {
@@ -358,7 +382,10 @@ impl Run {
     fn command(&mut self, command: Command) {
         match &command {
             Command::Start if self.phase == Phase::Idle => self.phase = Phase::Running,
-            Command::Shutdown if self.phase != Phase::Stopped => self.phase = Phase::Stopping,
+            Command::Shutdown if matches!(self.phase, Phase::Idle | Phase::Running) => {
+                self.phase = Phase::Stopping;
+                self.stop_by = Some(self.now + Duration::from_secs(10));
+            }
             Command::Ban(ip) => {
                 self.ban(*ip, BanReason::Manual, None);
             }
@@ -379,11 +406,21 @@ impl Run {
     }
 
     fn timeout(&mut self) {
+        self.end_if_late();
         self.manager.handle_timeout(self.now);
         self.after();
     }
 
+    fn end_if_late(&mut self) {
+        if self.phase == Phase::Stopping && self.stop_by.is_some_and(|by| by <= self.now) {
+            for conn in self.model.links.keys().copied().collect::<Vec<_>>() {
+                self.unlink(conn);
+            }
+        }
+    }
+
     fn input(&mut self, input: Input) {
+        self.end_if_late();
         self.manager.handle(self.now, input);
         self.after();
     }
@@ -449,7 +486,10 @@ impl Run {
                 assert_eq!(self.listener.replace(address), None, "two listeners");
             }
             Action::Unlisten { address } => assert_eq!(self.listener.take(), Some(address)),
-            Action::Persist { batch, peers } => {
+            Action::Save => {
+                assert!(!std::mem::replace(&mut self.saving, true), "two saves");
+            }
+            Action::Persist { batch, peers, .. } => {
                 let bans = peers.into_iter().filter(|peer| peer.port == 0);
                 let bans = bans.filter_map(|peer| Some((peer.ip_address, peer.ban?)));
                 let batch = Batch {
@@ -581,15 +621,19 @@ impl Run {
         self.model.wanted.extend(dialable);
     }
 
-    fn ban(&mut self, ip: IpAddr, reason: BanReason, duration: Option<Duration>) -> Ban {
+    fn ban(&mut self, ip: IpAddr, reason: BanReason, duration: Option<Duration>) {
+        let is_manual = reason == BanReason::Manual;
+        let ban = self.ban_until(reason, duration);
+        if self.phase != Phase::Stopped && (self.model.ban(ip, ban) || is_manual) {
+            self.unreported.insert(ip);
+        }
+    }
+
+    fn ban_until(&self, reason: BanReason, duration: Option<Duration>) -> Ban {
         let at = self.timestamp();
         let after = |time| Timestamp::from_unix(Duration::from_millis(at.as_millis()) + time);
         let until = duration.map(after);
-        let ban = Ban { reason, at, until };
-        if self.phase != Phase::Stopped && self.model.ban(ip, ban.clone()) {
-            self.unreported.insert(ip);
-        }
-        ban
+        Ban { reason, at, until }
     }
 
     fn timestamp(&self) -> Timestamp {

@@ -1,0 +1,141 @@
+//! Who is banned, and when that is told.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use p2p_proto::CloseReason;
+
+use super::Manager;
+use crate::bans::Outcome;
+use crate::book::Availability;
+use crate::events::ControlEvent;
+use crate::peer::{Ban, BanReason, Peer, PeerSource, PeerStatus};
+use crate::timestamp::Timestamp;
+
+impl Manager {
+    /// The bans that a store knew. The record of an IP, of no port, comes first of those of that
+    /// IP, and decides about all: a ban that was lifted elsewhere is not found in another's copy.
+    pub(super) fn learn_bans(&mut self, sorted: &[Peer]) {
+        let now = self.timestamp();
+        for of_ip in sorted.chunk_by(|one, other| one.ip_address == other.ip_address) {
+            let deciding = match of_ip {
+                [ip_record, ..] if ip_record.port == 0 => &of_ip[..1],
+                all => all,
+            };
+            let bans = deciding.iter().filter_map(ban_of);
+            for ban in bans.filter(|ban| ban.until.is_none_or(|until| until > now)) {
+                self.bans.ban(of_ip[0].ip_address, ban);
+            }
+        }
+    }
+
+    /// Bans an IP, and tells so when the store knows it.
+    pub(super) fn ban(&mut self, ip: IpAddr, reason: BanReason, duration: Option<Duration>) {
+        let at = self.timestamp();
+        let until = duration
+            .map(|duration| Timestamp::from_unix(Duration::from_millis(at.as_millis()) + duration));
+        let ban = Ban { reason, at, until };
+        let is_manual = ban.reason == BanReason::Manual;
+        // Who asks for a ban waits to hear of it, also of one that is there.
+        if self.enforce(ip, ban) || is_manual {
+            let record = self.bans.get(ip).cloned();
+            let record = record.map(|ban| self.record_of_ip(ip, Some(ban)));
+            self.records.set_ban(ip, record);
+            self.records.report_ban(ip);
+        }
+    }
+
+    /// Puts a ban into force: every connection of the IP ends, every record of it says so.
+    /// Whether it was not.
+    fn enforce(&mut self, ip: IpAddr, ban: Ban) -> bool {
+        let at = ban.at.min(self.timestamp());
+        let outcome = self.bans.ban(ip, ban.clone());
+        let of_ip = |live: &&super::Live| live.connection.address.ip() == ip;
+        let of_ip = self.connections.values().filter(of_ip);
+        for conn in of_ip.map(|live| live.connection.id).collect::<Vec<_>>() {
+            self.close(conn, CloseReason::Banned);
+        }
+        let Outcome::Banned { displaced } = outcome else {
+            return false;
+        };
+        for address in self.book.of_ip(ip).collect::<Vec<_>>() {
+            self.book.update(address, |peer| {
+                peer.set_status(PeerStatus::Banned, at);
+                peer.ban = Some(ban.clone());
+            });
+            self.book.set_availability(address, Availability::Never);
+            self.records.touch_urgently(address);
+        }
+        if let Some(displaced) = displaced {
+            self.ended(displaced);
+        }
+        true
+    }
+
+    /// Lifts a ban.
+    pub(super) fn unban(&mut self, ip: IpAddr) {
+        if self.bans.lift(ip) {
+            // The record stays until the next start, so that others who share the store see it.
+            let record = self.record_of_ip(ip, None);
+            self.records.set_ban(ip, Some(record));
+            self.release(ip);
+        }
+    }
+
+    /// A ban has ended by itself.
+    pub(super) fn ended(&mut self, ip: IpAddr) {
+        self.records.set_ban(ip, None);
+        self.release(ip);
+    }
+
+    /// An IP is not banned any more: every record of it is as if it had never been tried.
+    fn release(&mut self, ip: IpAddr) {
+        let now = self.timestamp();
+        for address in self.book.of_ip(ip).collect::<Vec<_>>() {
+            self.book.update(address, |peer| {
+                peer.set_status(PeerStatus::Unknown, now);
+                peer.ban = None;
+            });
+            self.free(address);
+            self.records.touch_urgently(address);
+        }
+        self.notify(ControlEvent::PeerUnbanned { ip });
+    }
+
+    /// The record of an IP, which is of no port: it is there for bans alone.
+    fn record_of_ip(&self, ip: IpAddr, ban: Option<Ban>) -> Peer {
+        let (source, now) = (PeerSource::Inbound, self.timestamp());
+        let mut record = Peer::new(self.config.network, (ip, 0).into(), source, now);
+        if ban.is_some() {
+            record.status = PeerStatus::Banned;
+        }
+        record.ban = ban;
+        record
+    }
+
+    /// Another manager of the same store has banned an IP: the store knows it.
+    pub(super) fn banned_elsewhere(&mut self, ip: IpAddr, ban: Ban) {
+        if self.enforce(ip, ban.clone()) {
+            self.records.supersede_ban(ip);
+            self.tell_banned(ip, ban);
+        }
+    }
+
+    /// Another manager of the same store has lifted a ban.
+    pub(super) fn lifted_elsewhere(&mut self, ip: IpAddr) {
+        if self.bans.lift(ip) {
+            self.records.supersede_ban(ip);
+            self.release(ip);
+        }
+    }
+}
+
+/// The ban that a record tells of. One that says no more than "banned" was set by an operator.
+pub(super) fn ban_of(peer: &Peer) -> Option<Ban> {
+    let manual = || Ban {
+        reason: BanReason::Manual,
+        at: peer.status_timestamp,
+        until: None,
+    };
+    (peer.status == PeerStatus::Banned).then(|| peer.ban.clone().unwrap_or_else(manual))
+}
