@@ -102,10 +102,7 @@ impl Node {
             Action::Unlisten { address } => net.unlisten((self.ip, address.port()).into()),
             Action::Persist { batch, peers, gone } => {
                 let (some, less) = (peers.len(), gone.len());
-                net.note(
-                    host,
-                    format_args!("stores {some} records, forgets {less}"),
-                );
+                net.note(host, format_args!("stores {some} records, forgets {less}"));
                 let took = self.disk.begin(&mut net.rng, batch, peers, gone);
                 let answer = Happening::Stored { host, life, batch };
                 net.queue.push(net.now + took, answer);

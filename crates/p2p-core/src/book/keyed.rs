@@ -3,7 +3,10 @@
 //! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF". The standard library's is
 //! 1-3 with an algorithm that may change, and order must not.
 
+use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::SipHasher24;
 
 use crate::netgroup::NetGroup;
 
@@ -67,50 +70,11 @@ impl Keys {
 
 /// SipHash-2-4 of the words' little-endian bytes.
 fn siphash24([k0, k1]: [u64; 2], words: &[u64]) -> u64 {
-    let mut state = State([
-        k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d,
-        k0 ^ 0x6c79_6765_6e65_7261,
-        k1 ^ 0x7465_6462_7974_6573,
-    ]);
+    let mut hasher = SipHasher24::new_with_keys(k0, k1);
     for word in words {
-        state.absorb(*word);
+        hasher.write(&word.to_le_bytes());
     }
-    // The last word has the length's low byte on top.
-    state.absorb((words.len() as u64 * 8) << 56);
-
-    state.0[2] ^= 0xFF;
-    for _ in 0..4 {
-        state.round();
-    }
-    let [v0, v1, v2, v3] = state.0;
-    v0 ^ v1 ^ v2 ^ v3
-}
-
-struct State([u64; 4]);
-
-impl State {
-    fn absorb(&mut self, word: u64) {
-        self.0[3] ^= word;
-        self.round();
-        self.round();
-        self.0[0] ^= word;
-    }
-
-    fn round(&mut self) {
-        let [mut v0, mut v1, mut v2, mut v3] = self.0;
-        v0 = v0.wrapping_add(v1);
-        v1 = v1.rotate_left(13) ^ v0;
-        v0 = v0.rotate_left(32);
-        v2 = v2.wrapping_add(v3);
-        v3 = v3.rotate_left(16) ^ v2;
-        v0 = v0.wrapping_add(v3);
-        v3 = v3.rotate_left(21) ^ v0;
-        v2 = v2.wrapping_add(v1);
-        v1 = v1.rotate_left(17) ^ v2;
-        v2 = v2.rotate_left(32);
-        self.0 = [v0, v1, v2, v3];
-    }
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::message::block::{Txs, put_txs, read_tx_count, txs_encoded_len};
 use crate::message::header::BlockHeader;
 use crate::message::tx::{MIN_TX_LEN, Tx, until_error};
 
-pub use crate::message::siphash::{ShortId, ShortIdKeys};
+pub use crate::message::short_id::{ShortId, ShortIdKeys};
 
 /// `sendcmpct`: how the sender wants to hear of blocks.
 ///

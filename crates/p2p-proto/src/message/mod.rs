@@ -19,7 +19,7 @@ mod merkle;
 mod miner;
 mod protoconf;
 mod reject;
-mod siphash;
+mod short_id;
 mod stream;
 pub(crate) mod tx;
 mod version;
