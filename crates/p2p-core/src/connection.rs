@@ -69,6 +69,7 @@ pub struct PeerConnection {
     pub(crate) since: Instant,
     /// What the peer said, from `Ready` on.
     pub(crate) ready: Option<Box<Ready>>,
+    pub(crate) send_headers_mode: bool,
 }
 
 impl PeerConnection {
@@ -90,6 +91,7 @@ impl PeerConnection {
             our_nonce: nonce,
             since: now,
             ready: None,
+            send_headers_mode: false,
         }
     }
 
@@ -151,6 +153,11 @@ impl PeerConnection {
     /// What the peer said of itself, once the handshake is complete.
     pub fn ready(&self) -> Option<&Ready> {
         self.ready.as_deref()
+    }
+
+    /// Whether the peer wants blocks to be announced by `headers`.
+    pub fn send_headers_mode(&self) -> bool {
+        self.send_headers_mode
     }
 
     /// Whether it holds a slot: all do but those that are there to be turned away.

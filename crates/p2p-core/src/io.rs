@@ -62,6 +62,11 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
+    /// The peer wants blocks to be announced by `headers` (`sendheaders`).
+    SendHeaders {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The DNS seeds were asked; those that failed named nobody.
     Resolved {
         /// What they named.
@@ -113,6 +118,7 @@ impl Input {
                 addresses: addr.iter().collect(),
             }),
             Message::GetAddr => Some(Self::AddressesWanted { conn }),
+            Message::SendHeaders => Some(Self::SendHeaders { conn }),
             _ => None,
         }
     }

@@ -60,6 +60,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use crate::error::ConnectionError;
@@ -263,6 +264,14 @@ impl Book {
         ids.into_iter()
             .map(|id| &self.records.get(id).peer)
             .collect()
+    }
+
+    /// The peers after an address, in the order of their addresses: to go through a large book
+    /// piece by piece.
+    pub fn after(&self, address: Option<SocketAddr>) -> impl Iterator<Item = Entry<'_>> {
+        let start = address.map_or(Unbounded, |address| Excluded(canonical(address)));
+        let ids = self.by_address.range((start, Unbounded));
+        ids.map(|(_, id)| self.records.get(*id).entry())
     }
 
     /// How many peers are known.

@@ -143,10 +143,10 @@ pub struct ManagerConfig {
     #[serde(with = "text")]
     pub inaccessible_retry: Duration,
 
-    /// Events that a slow subscriber may lag behind before it is told how many it missed. Default
-    /// 1000: some seconds of a busy node. Fixed while the manager runs.
+    /// Events that may wait for one subscriber; beyond that it misses some, and is told how many.
+    /// Default 1000: some seconds of a busy node. Fixed while the manager runs.
     pub event_channel_capacity: usize,
-    /// Bytes that events may hold, all channels together. Default 64 MiB: sixteen of the largest
+    /// Bytes of messages that may wait for one subscriber. Default 64 MiB: sixteen of the largest
     /// messages that are not streamed. Fixed while the manager runs.
     pub event_channel_bytes: usize,
 

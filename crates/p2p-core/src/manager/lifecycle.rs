@@ -159,7 +159,6 @@ impl Manager {
                 }
             }
         }
-        self.actions.push_back(Action::Admit { conn });
         self.notify(ControlEvent::HandshakeComplete {
             peer_id,
             address,
@@ -173,6 +172,8 @@ impl Manager {
             address,
             is_inbound: connection.side == Side::Inbound,
         });
+        // After its events: messages come after them.
+        self.actions.push_back(Action::Admit { conn });
         if connection.side == Side::Outbound
             && self.mode == OperatingMode::Normal
             && self.book.len() < ENOUGH_PEERS
@@ -233,6 +234,12 @@ impl Manager {
     pub(super) fn measured(&mut self, conn: ConnId, latency: Duration) {
         if let Some(live) = self.connections.get_mut(&conn) {
             live.latency = Some(latency);
+        }
+    }
+
+    pub(super) fn send_headers(&mut self, conn: ConnId) {
+        if let Some(live) = self.connections.get_mut(&conn) {
+            live.connection.send_headers_mode = true;
         }
     }
 

@@ -218,6 +218,7 @@ impl Manager {
             Input::Latency { conn, latency } => self.measured(conn, latency),
             Input::Gossip { conn, addresses } => self.gossip(conn, &addresses),
             Input::AddressesWanted { conn } => self.addresses_wanted(conn),
+            Input::SendHeaders { conn } => self.send_headers(conn),
             Input::Resolved { addresses } => self.resolved(&addresses),
             Input::Listening { address } => self.listening(address),
             Input::ListenFailed { address, error } => self.listen_failed(address, error),
@@ -283,6 +284,17 @@ impl Manager {
     /// Everybody in the book, in order of address.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.book.iter().map(|entry| entry.peer)
+    }
+
+    /// Those in the book after an address, in order of address: to go through a large book piece
+    /// by piece, doing other things between.
+    pub fn peers_after(&self, address: Option<SocketAddr>) -> impl Iterator<Item = &Peer> {
+        self.book.after(address).map(|entry| entry.peer)
+    }
+
+    /// A connection by its name.
+    pub fn connection(&self, conn: ConnId) -> Option<&PeerConnection> {
+        self.connections.get(&conn).map(|live| &live.connection)
     }
 
     /// The configuration in force.

@@ -55,6 +55,8 @@ pub(crate) struct Run {
     asked: Option<ConnId>,
     /// Connections that are gone, and were not yet reported so: whether they were admitted.
     ended: BTreeMap<SocketAddr, bool>,
+    /// What was told of a connection that is about to be admitted.
+    announced: Vec<Event>,
     /// Events that must come next.
     due: VecDeque<Event>,
 }
@@ -113,6 +115,7 @@ impl Run {
             stop_by: None,
             asked: None,
             ended: BTreeMap::new(),
+            announced: Vec::new(),
             due: VecDeque::new(),
         };
         run.command(Command::Start);
@@ -437,6 +440,7 @@ impl Run {
             self.act(action);
         }
         assert!(self.due.is_empty(), "{:?} did not come", self.due);
+        assert!(self.announced.is_empty(), "{:?} alone", self.announced);
         assert!(self.ended.is_empty(), "{:?} ended untold", self.ended);
         assert_eq!(self.asked, None, "neither admitted nor closed");
 
@@ -515,8 +519,12 @@ impl Run {
         link.state = ConnectionState::Connected;
         link.admitted = true;
         let address = link.address;
-        self.due.push_back(Event::Complete(address));
-        self.due.push_back(Event::Established(address));
+        let told = [Event::Complete(address), Event::Established(address)];
+        assert_eq!(
+            std::mem::take(&mut self.announced),
+            told,
+            "before admission"
+        );
     }
 
     fn told_to_close(&mut self, conn: ConnId, reason: &CloseReason) {
@@ -537,9 +545,13 @@ impl Run {
             ControlEvent::InboundConnectionAccepted { address, .. } => {
                 Some(Event::Accepted(*address))
             }
-            ControlEvent::HandshakeComplete { address, .. } => Some(Event::Complete(*address)),
+            ControlEvent::HandshakeComplete { address, .. } => {
+                self.announced.push(Event::Complete(*address));
+                None
+            }
             ControlEvent::ConnectionEstablished { address, .. } => {
-                Some(Event::Established(*address))
+                self.announced.push(Event::Established(*address));
+                None
             }
             _ => None,
         };

@@ -77,20 +77,27 @@ impl Connection {
         self.check_room(self.out.unwritten(), length)
     }
 
-    pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
+    /// The longest payload of this command that the peer takes, in bytes: as its `protoconf` says,
+    /// or the protocol's minimum until one has come.
+    pub fn peer_limit(&self, command: Command) -> u64 {
         let announced = self
             .peer
             .protoconf
             .as_ref()
             .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload);
-        let mut limit = Limits {
+        let limit = Limits {
             message: announced.into(),
             ..Limits::DEFAULT
         }
         .of(command);
-        if self.negotiated_version() < EXTENDED_VERSION {
-            limit = limit.min(u32::MAX.into());
+        match self.negotiated_version() < EXTENDED_VERSION {
+            true => limit.min(u32::MAX.into()),
+            false => limit,
         }
+    }
+
+    pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
+        let limit = self.peer_limit(command);
         if length > limit {
             return Err(SendError::TooLarge { length, limit });
         }
