@@ -6,22 +6,17 @@
 //! cargo run --release --example simple_p2p_client -- --network mainnet   # the live network
 //! cargo run --release --example simple_p2p_client -- --network regtest --connect 127.0.0.1:18444
 //! ```
-#![allow(clippy::print_stderr, reason = "this is a program")]
 
+use std::collections::BTreeSet;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser;
-use examples::embedded::Embedded;
-use examples::options::{Options, Plan, Source};
+use examples::options::ManagerOptions;
+use examples::peers::Peers;
 use examples::report::Reporter;
-use p2p_proto::{BlockLocator, Hash256, Message, PROTOCOL_VERSION};
-use p2p_sim::chain::Chain;
-use p2p_tokio::{ControlEvent, Node, NodeEvent};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep_until};
-
-/// Connections to make from the addresses that DNS seeds name.
-const SEED_PEERS: usize = 8;
+use examples::{End, Result, all_headers, end_of_run};
+use p2p_tokio::{ControlEvent, DiscoverySource, Event, Manager, Message, RecvError};
 
 /// Connects to Bitcoin SV peers and prints what they say.
 ///
@@ -30,67 +25,43 @@ const SEED_PEERS: usize = 8;
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
-    options: Options,
+    options: ManagerOptions,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Arguments::parse().options;
-    let reporter = Reporter::new(&options);
-    match options.plan() {
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-        Ok(plan) => match run(plan, reporter).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
-    }
+    examples::finish(run(options).await)
 }
 
-async fn run(plan: Plan, reporter: Reporter) -> Result<(), Box<dyn std::error::Error>> {
-    let node = Node::new(plan.config);
-    let mut events = node.subscribe();
+async fn run(options: ManagerOptions) -> Result<()> {
+    let plan = options.plan()?;
+    let reporter = Reporter::new(&options.common);
 
-    let mut embedded = None;
-    let addresses = match plan.source {
-        Source::Embedded => {
-            let peer = embedded.insert(Embedded::start().await?);
-            reporter.note(&format!("embedded peer on {}", peer.address()))?;
-            vec![peer.address()]
-        }
-        Source::Connect(peers) => {
-            let mut addresses = Vec::new();
-            for peer in peers {
-                let found = tokio::net::lookup_host(&peer).await;
-                let found = found.map_err(|error| format!("{peer}: {error}"))?;
-                addresses.extend(found);
-            }
-            addresses
-        }
-        Source::Seeds => node.discover().await,
-    };
-    if addresses.is_empty() {
-        return Err(format!("no DNS seed of {} named a peer", plan.network).into());
+    let peers = Peers::of(&plan, &reporter).await?;
+    let fixed = peers.fixed();
+    let network = plan.config.network;
+    let listens = plan.config.enable_listener;
+    let mut builder = Manager::builder(plan.config);
+    if let Some(addresses) = &fixed {
+        builder = builder.fixed_peers(addresses.iter().copied());
     }
-    let mut open = 0;
-    for &address in addresses.iter().take(SEED_PEERS) {
-        node.dial(address);
-        open += 1;
-    }
+    let mut end = pin!(end_of_run(plan.duration)?);
+    let manager = builder.build()?;
+    let mut events = manager.events();
+    manager.start().await?;
 
-    let end = plan.duration.map(|duration| Instant::now() + duration);
     let mut handshakes = 0;
-    let mut last_failure = None;
-    while open > 0 {
+    let mut failed = BTreeSet::new();
+    let outcome: Result<()> = loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            end = &mut end => break match end {
+                End::Duration if handshakes == 0 => {
+                    Err("no handshake was completed in time".into())
+                }
+                End::Duration | End::Interrupt => Ok(()),
+            },
         };
         let event = match event {
             Ok(event) => event,
@@ -98,47 +69,49 @@ async fn run(plan: Plan, reporter: Reporter) -> Result<(), Box<dyn std::error::E
                 reporter.lagged(missed)?;
                 continue;
             }
-            Err(RecvError::Closed) => break,
+            Err(_) => break Ok(()),
         };
         reporter.event(&event)?;
-        let NodeEvent::Control(event) = event else {
-            continue;
-        };
         match event {
-            ControlEvent::HandshakeComplete { .. } => handshakes += 1,
-            ControlEvent::ConnectionEstablished { peer_id, .. } => {
-                // The peer may have gone since: an event will say so.
-                let _ = node.send(peer_id, Message::GetAddr).await;
-                let _ = node.send(peer_id, all_headers()).await;
+            Event::Control(ControlEvent::HandshakeComplete { .. }) => handshakes += 1,
+            Event::Control(ControlEvent::ConnectionEstablished { peer_id, .. }) => {
+                let mut questions = vec![all_headers()];
+                // A manager that may dial whom it likes has asked for addresses already.
+                if fixed.is_some() {
+                    questions.push(Message::GetAddr);
+                }
+                for question in questions {
+                    let command = question.command();
+                    // The peer may have gone since: an event will say so.
+                    if let Err(error) = manager.send_message(peer_id, question).await {
+                        reporter.note(&format!("{command} not sent: {error}"))?;
+                    }
+                }
             }
-            ControlEvent::ConnectionFailed {
+            Event::Control(ControlEvent::ConnectionFailed {
                 address, reason, ..
-            } => {
-                last_failure = Some(format!("{address}: {reason}"));
-                open -= 1;
+            }) => {
+                failed.insert(address);
+                // The manager would try them for ever. A user has mistyped an address.
+                let all = fixed.as_ref().is_some_and(|all| failed.len() >= all.len());
+                if all && handshakes == 0 && !listens {
+                    let error = format!("no handshake was completed; {address}: {reason}");
+                    break Err(error.into());
+                }
             }
-            ControlEvent::ConnectionLost { .. } => open -= 1,
+            Event::Control(ControlEvent::PeersDiscovered {
+                source: DiscoverySource::Dns,
+                count: 0,
+            }) if !listens && manager.get_peers().await?.is_empty() => {
+                break Err(format!("no DNS seed of {network} named a peer").into());
+            }
             _ => {}
         }
-    }
-    node.shutdown().await;
-    while let Ok(event) = events.try_recv() {
+    };
+    manager.shutdown().await;
+    while let Ok(Some(event)) = events.try_recv() {
         reporter.event(&event)?;
     }
-    match (handshakes, last_failure) {
-        (0, Some(failure)) => Err(format!("no handshake was completed; {failure}").into()),
-        (0, None) => Err("no handshake was completed in time".into()),
-        _ => Ok(()),
-    }
-}
-
-/// A request for headers from the start of the chain: of regtest if the peer is on it, else
-/// from wherever the peer thinks best.
-fn all_headers() -> Message {
-    let genesis = Chain::genesis().hash();
-    Message::GetHeaders(BlockLocator::new(
-        PROTOCOL_VERSION as u32,
-        [genesis],
-        Hash256::ZERO,
-    ))
+    peers.stop().await;
+    outcome
 }

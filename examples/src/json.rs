@@ -1,23 +1,19 @@
 //! Events and messages as JSON objects, one a line.
 
-use p2p_core::{BitcoinMessageEvent, ControlEvent, DiscoverySource};
-use p2p_proto::{Command, InventoryKind, Message, escaped};
-use p2p_tokio::NodeEvent;
+use p2p_proto::{InventoryKind, Message, escaped};
+use p2p_tokio::{BitcoinMessageEvent, ControlEvent, Event};
 use serde_json::{Map, Value, json};
 
+use crate::report::source_name;
+
 /// The object for an event, without its time.
-pub fn event(event: &NodeEvent) -> Value {
+pub fn event(event: &Event) -> Value {
     match event {
-        NodeEvent::Control(event) => control(event),
-        NodeEvent::Message(event) => message(event),
-        NodeEvent::Skipped {
-            peer_id,
-            address,
-            command,
-            length,
-        } => json!({
-            "message": text(*command), "peer_id": peer_id, "address": address,
-            "length": length, "skipped": true,
+        Event::Control(event) => control(event),
+        Event::Message(event) => message(event),
+        Event::Skipped(skipped) => json!({
+            "message": skipped.command.to_string(), "peer_id": skipped.peer_id,
+            "address": skipped.address, "length": skipped.length, "skipped": true,
         }),
         other => json!({ "event": format!("{other:?}") }),
     }
@@ -50,6 +46,15 @@ fn control(event: &ControlEvent) -> Value {
             "event": "ConnectionLost", "peer_id": peer_id, "address": address,
             "reason": reason.to_string(), "initiator": initiator,
         }),
+        ControlEvent::ConnectionRestarting {
+            peer_id,
+            address,
+            reason,
+            attempt,
+        } => json!({
+            "event": "ConnectionRestarting", "peer_id": peer_id, "address": address,
+            "reason": reason.to_string(), "attempt": attempt,
+        }),
         ControlEvent::HandshakeComplete {
             peer_id,
             address,
@@ -62,6 +67,26 @@ fn control(event: &ControlEvent) -> Value {
             "user_agent": user_agent.to_string(), "version": version,
             "services": services.0, "height": height,
         }),
+        ControlEvent::PeerMisbehavior {
+            peer_id,
+            address,
+            reason,
+        } => json!({
+            "event": "PeerMisbehavior", "peer_id": peer_id, "address": address,
+            "reason": reason.to_string(),
+        }),
+        ControlEvent::PeerBanned { ip, reason, until } => json!({
+            "event": "PeerBanned", "ip": ip, "reason": reason,
+            "until": until.map(|until| until.to_string()),
+        }),
+        ControlEvent::PeerUnbanned { ip } => json!({ "event": "PeerUnbanned", "ip": ip }),
+        ControlEvent::InboundConnectionRejected { address, reason } => json!({
+            "event": "InboundConnectionRejected", "address": address,
+            "reason": reason.to_string(),
+        }),
+        ControlEvent::ConnectionRejectedCapacity { peer_id, address } => json!({
+            "event": "ConnectionRejectedCapacity", "peer_id": peer_id, "address": address,
+        }),
         ControlEvent::InboundConnectionAccepted { peer_id, address } => json!({
             "event": "InboundConnectionAccepted", "peer_id": peer_id, "address": address,
         }),
@@ -72,13 +97,11 @@ fn control(event: &ControlEvent) -> Value {
             json!({ "event": "ListenerBindFailed", "address": address, "error": error })
         }
         ControlEvent::PeersDiscovered { source, count } => {
-            let source = match source {
-                DiscoverySource::Dns => "dns",
-                DiscoverySource::Gossip => "gossip",
-                _ => "other",
-            };
+            let source = source_name(*source);
             json!({ "event": "PeersDiscovered", "source": source, "count": count })
         }
+        ControlEvent::StoreFailed { error } => json!({ "event": "StoreFailed", "error": error }),
+        ControlEvent::ConfigUpdated => json!({ "event": "ConfigUpdated" }),
         ControlEvent::ShuttingDown => json!({ "event": "ShuttingDown" }),
         other => json!({ "event": format!("{other:?}") }),
     }
@@ -86,7 +109,7 @@ fn control(event: &ControlEvent) -> Value {
 
 fn message(event: &BitcoinMessageEvent) -> Value {
     let mut object = Map::new();
-    object.insert("message".into(), text(event.message.command()).into());
+    object.insert("message".into(), event.message.command().to_string().into());
     object.insert("peer_id".into(), json!(event.peer_id));
     object.insert("address".into(), json!(event.address));
     if let Value::Object(fields) = fields(&event.message) {
@@ -95,13 +118,12 @@ fn message(event: &BitcoinMessageEvent) -> Value {
     Value::Object(object)
 }
 
-/// A command by its name; it may be empty, but never hostile.
-fn text(command: Command) -> String {
-    command.to_string()
-}
-
 fn fields(message: &Message) -> Value {
     match message {
+        Message::Version(version) => json!({
+            "version": version.version, "services": version.services.0,
+            "user_agent": version.user_agent.to_string(), "height": version.start_height,
+        }),
         Message::Ping(nonce) | Message::Pong(nonce) => json!({ "nonce": nonce.to_string() }),
         Message::Addr(addr) => json!({
             "count": addr.len(),

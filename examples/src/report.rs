@@ -1,12 +1,13 @@
 //! Output: lines for people, or JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use p2p_core::ControlEvent;
-use p2p_proto::{Message, escaped};
-use p2p_tokio::NodeEvent;
+use p2p_proto::{CloseReason, Message, Network, Version, escaped};
+use p2p_tokio::{BitcoinMessageEvent, ControlEvent, DiscoverySource, Event, Peer};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::json;
 use crate::options::Options;
@@ -49,14 +50,22 @@ impl Reporter {
     ///
     /// # Errors
     /// When standard output is gone: there is nobody left to run for.
-    pub fn event(&self, event: &NodeEvent) -> io::Result<()> {
+    pub fn event(&self, event: &Event) -> io::Result<()> {
+        self.tell(|| line(event), || json::event(event))
+    }
+
+    /// Prints something else that happened: a line for people, an object for programs.
+    ///
+    /// # Errors
+    /// As [`event`](Self::event).
+    pub fn tell(
+        &self,
+        text: impl FnOnce() -> String,
+        object: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
         match self.form {
-            Form::Json => print(&timed(json::event(event))),
-            Form::Text => print(&format!(
-                "{} {}",
-                now().strftime("%H:%M:%S%.3f"),
-                line(event)
-            )),
+            Form::Json => print(&timed(object())),
+            Form::Text => print(&format!("{} {}", now().strftime("%H:%M:%S%.3f"), text())),
             Form::Quiet => Ok(()),
         }
     }
@@ -66,11 +75,10 @@ impl Reporter {
     /// # Errors
     /// As [`event`](Self::event).
     pub fn lagged(&self, missed: u64) -> io::Result<()> {
-        match self.form {
-            Form::Json => print(&timed(json!({ "lagged": missed }))),
-            Form::Text => print(&format!("missed {missed} events: output is too slow")),
-            Form::Quiet => Ok(()),
-        }
+        self.tell(
+            || format!("missed {missed} events: output is too slow"),
+            || json!({ "lagged": missed }),
+        )
     }
 
     /// Prints a line for people only.
@@ -82,6 +90,65 @@ impl Reporter {
             Form::Text => print(text),
             Form::Json | Form::Quiet => Ok(()),
         }
+    }
+}
+
+/// Prints what one peer does, for programs that drive the connection themselves, in the words of
+/// those that leave it to the manager.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerReporter {
+    reporter: Reporter,
+    peer_id: Uuid,
+    address: SocketAddr,
+}
+
+impl PeerReporter {
+    /// A reporter for the peer at this address.
+    pub fn new(reporter: Reporter, network: Network, address: SocketAddr) -> Self {
+        Self {
+            reporter,
+            peer_id: Peer::id_of(network, address),
+            address,
+        }
+    }
+
+    /// Prints what a peer says of itself.
+    ///
+    /// # Errors
+    /// As [`Reporter::event`].
+    pub fn handshake(&self, version: &Version) -> io::Result<()> {
+        let event = ControlEvent::HandshakeComplete {
+            peer_id: self.peer_id,
+            address: self.address,
+            user_agent: version.user_agent.clone(),
+            version: version.version,
+            services: version.services,
+            height: version.start_height,
+        };
+        self.reporter.event(&Event::Control(event))
+    }
+
+    /// Prints a message.
+    ///
+    /// # Errors
+    /// As [`Reporter::event`].
+    pub fn message(&self, message: &Message) -> io::Result<()> {
+        let event = BitcoinMessageEvent::new(self.peer_id, self.address, message.clone());
+        self.reporter.event(&Event::Message(event))
+    }
+
+    /// Prints how it ended.
+    ///
+    /// # Errors
+    /// As [`Reporter::event`].
+    pub fn lost(&self, reason: &CloseReason) -> io::Result<()> {
+        let event = ControlEvent::ConnectionLost {
+            peer_id: self.peer_id,
+            address: self.address,
+            initiator: reason.initiator(),
+            reason: reason.clone().into(),
+        };
+        self.reporter.event(&Event::Control(event))
     }
 }
 
@@ -103,23 +170,22 @@ fn timed(value: Value) -> String {
     Value::Object(object).to_string()
 }
 
-fn line(event: &NodeEvent) -> String {
+fn line(event: &Event) -> String {
     match event {
-        NodeEvent::Control(event) => control_line(event),
-        NodeEvent::Message(event) => {
+        Event::Control(event) => control_line(event),
+        Event::Message(event) => {
             format!("{}  {}", event.address, message_line(&event.message))
         }
-        NodeEvent::Skipped {
-            address,
-            command,
-            length,
-            ..
-        } => format!("{address}  {command} of {length} bytes, skipped"),
+        Event::Skipped(skipped) => format!(
+            "{}  {} of {} bytes, skipped",
+            skipped.address, skipped.command, skipped.length
+        ),
         other => format!("{other:?}"),
     }
 }
 
-fn control_line(event: &ControlEvent) -> String {
+/// What happened, in a line without its time.
+pub fn control_line(event: &ControlEvent) -> String {
     match event {
         ControlEvent::ConnectionEstablished {
             address,
@@ -135,6 +201,9 @@ fn control_line(event: &ControlEvent) -> String {
         ControlEvent::ConnectionLost {
             address, reason, ..
         } => format!("{address}  lost: {reason}"),
+        ControlEvent::ConnectionRestarting {
+            address, attempt, ..
+        } => format!("{address}  dialled again at once, restart {attempt}"),
         ControlEvent::HandshakeComplete {
             address,
             user_agent,
@@ -146,22 +215,55 @@ fn control_line(event: &ControlEvent) -> String {
             "{address}  handshake complete: {user_agent}, version {version}, services {:#x}, height {height}",
             services.0
         ),
+        ControlEvent::PeerMisbehavior {
+            address, reason, ..
+        } => format!("{address}  misbehaved: {reason}"),
+        ControlEvent::PeerBanned { ip, reason, until } => match until {
+            Some(until) => format!("{ip}  banned until {until}: {reason:?}"),
+            None => format!("{ip}  banned until the ban is lifted: {reason:?}"),
+        },
+        ControlEvent::PeerUnbanned { ip } => format!("{ip}  ban lifted"),
         ControlEvent::InboundConnectionAccepted { address, .. } => {
             format!("{address}  accepted")
         }
+        ControlEvent::InboundConnectionRejected { address, reason } => {
+            format!("{address}  dropped unread: {reason}")
+        }
+        ControlEvent::ConnectionRejectedCapacity { address, .. } => {
+            format!("{address}  told that there is no room")
+        }
         ControlEvent::ListenerStarted { address } => format!("listening on {address}"),
         ControlEvent::ListenerBindFailed { address, error } => {
-            format!("cannot listen on {address}: {error}")
+            format!("cannot listen on {address}: {error}; tried again later")
         }
-        ControlEvent::PeersDiscovered { count, .. } => format!("{count} addresses found"),
+        ControlEvent::PeersDiscovered { source, count } => {
+            format!("new addresses from {}: {count}", source_name(*source))
+        }
+        ControlEvent::StoreFailed { error } => {
+            format!("peers not stored: {error}; tried again later")
+        }
+        ControlEvent::ConfigUpdated => "configuration updated".into(),
         ControlEvent::ShuttingDown => "shutting down".into(),
         other => format!("{other:?}"),
+    }
+}
+
+/// How a source of addresses is called.
+pub(crate) fn source_name(source: DiscoverySource) -> &'static str {
+    match source {
+        DiscoverySource::Dns => "dns",
+        DiscoverySource::Gossip => "gossip",
+        _ => "elsewhere",
     }
 }
 
 fn message_line(message: &Message) -> String {
     let command = message.command();
     match message {
+        Message::Version(version) => format!(
+            "version {}: {}, height {}",
+            version.version, version.user_agent, version.start_height
+        ),
         Message::Ping(nonce) | Message::Pong(nonce) => format!("{command} {nonce}"),
         Message::Addr(addr) => {
             let first = addr.iter().next().map(|entry| entry.address.socket_addr());
@@ -172,6 +274,9 @@ fn message_line(message: &Message) -> String {
         }
         Message::Inv(list) | Message::GetData(list) | Message::NotFound(list) => {
             match list.iter().next() {
+                Some(item) if list.len() == 1 => {
+                    format!("{command}: {:?} {}", item.kind, item.hash)
+                }
                 Some(item) => format!(
                     "{command}: {} entries, first {:?} {}",
                     list.len(),
@@ -198,6 +303,9 @@ fn message_line(message: &Message) -> String {
             protoconf.max_payload(),
             escaped(protoconf.stream_policies().unwrap_or_default())
         ),
-        other => format!("{command}, {} bytes", other.payload_len()),
+        other => match other.payload_len() {
+            0 => command.to_string(),
+            length => format!("{command}, {length} bytes"),
+        },
     }
 }

@@ -49,7 +49,7 @@ impl Disk {
         self.records.values()
     }
 
-    /// Puts a record there, as a node of an earlier life did.
+    /// Puts a record there, as a node of an earlier incarnation did.
     pub fn insert(&mut self, peer: Peer) {
         self.records.insert(peer.id, peer);
     }

@@ -107,7 +107,7 @@ impl Kind {
 /// Faults and their times.
 pub type Plan = Vec<(Time, Fault)>;
 
-/// Draws `many` faults of the given kinds that befall the nodes between `from` and `to`; whatever
+/// Draws `many` faults of the given kinds that inject the nodes between `from` and `to`; whatever
 /// they break is mended by then.
 pub fn draw(
     rng: &mut Rng,

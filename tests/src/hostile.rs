@@ -20,8 +20,12 @@ use crate::time::Time;
 const PACE: Duration = Duration::from_secs(1);
 /// Connections that one holds at a time: more than a node has slots.
 const AT_ONCE: usize = 40;
-/// Pings of a burst.
-const BURST: usize = 200;
+/// Pings at a time of one who does not wait for pongs.
+const BURST: usize = 20;
+/// Pings of a flood: as many as are on the way at once.
+const FLOOD: usize = 2000;
+/// So many of a thousand bursts are floods.
+const FLOODS: u32 = 20;
 
 /// What a hostile program does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +45,7 @@ pub enum Trick {
     Storm,
     /// Asks, and hardly reads the answers.
     SlowReader,
-    /// Sends pings, hundreds at a time.
+    /// Sends pings, up to thousands at a time.
     PingFlood,
 }
 
@@ -134,20 +138,26 @@ impl Hostile {
                 let nobody = |_| TimedAddress {
                     time: 1_700_000_000,
                     // Hosts of no world, at ports where one could listen.
-                    address: NetworkAddress::new(
-                        Services::NETWORK,
-                        ([120, 1, net.rng.any() as u8, net.rng.any() as u8], 8333).into(),
-                    ),
+                    address: {
+                        let [a, b, c, d, ..] = net.rng.any().to_le_bytes();
+                        let nobody = ([112 + a % 8, b, c, d], 8333).into();
+                        NetworkAddress::new(Services::NETWORK, nobody)
+                    },
                 };
                 if let Ok(addr) = Addr::new((0..1000).map(nobody)) {
                     encode_frame(Chain::Mainnet, &Message::Addr(addr), &mut out);
                 }
             }
             Trick::PingFlood | Trick::SlowReader => {
-                for _ in 0..BURST {
-                    let ping = Message::Ping(Nonce(net.rng.any()));
-                    encode_frame(Chain::Mainnet, &ping, &mut out);
-                }
+                // Who reads no pongs soon finds that nobody reads more pings either.
+                let many = match self.trick == Trick::SlowReader || net.rng.chance(FLOODS) {
+                    true => FLOOD,
+                    false => BURST,
+                };
+                let mut ping = BytesMut::new();
+                let nonce = Nonce(net.rng.any());
+                encode_frame(Chain::Mainnet, &Message::Ping(nonce), &mut ping);
+                (0..many).for_each(|_| out.extend_from_slice(&ping));
             }
             _ => {}
         }
@@ -250,16 +260,23 @@ impl Program for Hostile {
                 net.read_up_to(socket, 100);
             }
         }
-        // One at a time: that is enough, and floods cost the simulator more than the nodes.
-        if let Some(&socket) = net.rng.pick(&talking) {
+        // One at a time: that is enough, and floods cost the simulator more than the nodes. What is
+        // never read must all go to one to fill anything.
+        let victim = match self.trick {
+            Trick::SlowReader => talking.first(),
+            _ => net.rng.pick(&talking),
+        };
+        let Some(&socket) = victim else {
+            return;
+        };
+        let waits = |talk: &Talk| !talk.output.is_empty();
+        if !self.sockets.get(&socket).is_some_and(waits) {
             let output = self.molest(net);
-            if let Some(talk) = self.sockets.get_mut(&socket)
-                && talk.output.is_empty()
-            {
+            if let Some(talk) = self.sockets.get_mut(&socket) {
                 talk.output = output;
             }
-            self.talk(net, socket);
         }
+        self.talk(net, socket);
     }
 
     fn wake_at(&self) -> Option<Time> {

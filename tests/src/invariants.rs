@@ -5,7 +5,7 @@ use std::fmt;
 use crate::network::HostId;
 use crate::time::Time;
 
-/// A rule of the simulator. `docs/simulator.md` names for each a bug that only it catches.
+/// A rule of the simulator. `docs/simulator.md` names for each a bug that it caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -43,6 +43,8 @@ pub enum Rule {
     MessageOrder,
     /// A shutdown ends in time.
     Shutdown,
+    /// Nothing panics.
+    Panic,
     /// What should be reached once faults have stopped is reached in time.
     Liveness,
 }

@@ -1,7 +1,7 @@
 //! What one node was seen to do, and whether it may: an account of its own, kept beside the
 //! manager's and from other facts.
 
-mod past;
+mod backoff;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use p2p_core::{ControlEvent, OperatingMode, Timestamp};
 
-use past::{Consequence, Past, TOLERANCE, consequence};
-pub(crate) use past::{Ended, Terms};
+use backoff::{Consequence, History, TOLERANCE, consequence};
+pub(crate) use backoff::{Ended, Terms};
 
 use crate::invariants::Rule;
 use crate::network::FIRST_EPHEMERAL_PORT;
@@ -62,13 +62,15 @@ impl Sum for Tally {
 pub(crate) struct Ledger {
     pub(crate) tally: Tally,
     phases: BTreeMap<SocketAddr, Phase>,
+    established: usize,
     bans: BTreeMap<IpAddr, Option<Timestamp>>,
-    past: BTreeMap<SocketAddr, Past>,
+    histories: BTreeMap<SocketAddr, History>,
     ours: BTreeSet<SocketAddr>,
     outage: Outage,
     /// Connections that are gone, and of which nothing was said yet.
     untold: BTreeSet<SocketAddr>,
-    broken: Vec<(Rule, String)>,
+    /// The first rule that did not hold.
+    broken: Option<(Rule, String)>,
 }
 
 /// How far the events of a connection have come.
@@ -95,18 +97,19 @@ impl Outage {
 
 impl Ledger {
     pub(crate) fn breaks(&mut self, rule: Rule, what: String) {
-        self.broken.push((rule, what));
+        self.broken.get_or_insert((rule, what));
     }
 
     pub(crate) fn take_broken(&mut self) -> Option<(Rule, String)> {
-        self.broken.pop()
+        self.broken.take()
     }
 
     /// The process has ended. What it promised still holds; what it only remembered does not.
     pub(crate) fn crashed(&mut self) {
         self.phases.clear();
+        self.established = 0;
         self.untold.clear();
-        self.past.clear();
+        self.histories.clear();
         self.ours.clear();
         self.outage = Outage::default();
     }
@@ -137,14 +140,14 @@ impl Ledger {
                 let what = format!("dials {address} in an outage, {dialing} under way");
                 self.breaks(Rule::Backoff, what);
             }
-        } else if let Some(past) = self.past.get(&address)
-            && past.not_before.is_some_and(|at| now + TOLERANCE < at)
+        } else if let Some(history) = self.histories.get(&address)
+            && history.not_before.is_some_and(|at| now + TOLERANCE < at)
         {
-            let early = past.not_before.map(|at| at - now).unwrap_or_default();
+            let early = history.not_before.map(|at| at - now).unwrap_or_default();
             let what = format!("dials {address} {early:?} before its backoff ends");
             self.breaks(Rule::Backoff, what);
         }
-        if self.phases.insert(address, Phase::Dialled).is_some() {
+        if self.set_phase(address, Some(Phase::Dialled)).is_some() {
             self.breaks(
                 Rule::OneEach,
                 format!("dials {address}, to which it has one"),
@@ -173,14 +176,14 @@ impl Ledger {
             self.dial_failed(now, address, connected);
         }
         let in_outage = self.outage.is_on();
-        let past = self.past.entry(address).or_default();
+        let history = self.histories.entry(address).or_default();
         let later = match consequence(ended, was_established) {
             Consequence::Backoff if in_outage => Duration::ZERO,
-            Consequence::Backoff => past.fail(&terms),
-            Consequence::Inaccessible => terms.write_off(past),
-            Consequence::Restart => match past.restart(&terms) {
+            Consequence::Backoff => history.fail(&terms),
+            Consequence::Inaccessible => terms.write_off(history),
+            Consequence::Restart => match history.restart(&terms) {
                 true => Duration::ZERO,
-                false => terms.write_off(past),
+                false => terms.write_off(history),
             },
             Consequence::Ourselves => {
                 self.ours.insert(address);
@@ -188,7 +191,7 @@ impl Ledger {
             }
             Consequence::Nothing => terms.connection.initial_backoff,
         };
-        past.not_before = Some(now + later);
+        history.not_before = Some(now + later);
     }
 
     fn dial_failed(&mut self, now: Instant, address: SocketAddr, connected: usize) {
@@ -205,9 +208,9 @@ impl Ledger {
         outage.failed.insert(address);
     }
 
-    /// Somebody who listens there has connected to us: nothing is held against the address.
+    /// Somebody who listens there has connected to us: it need not be waited for.
     pub(crate) fn forgive(&mut self, address: SocketAddr) {
-        self.past.remove(&address);
+        self.histories.entry(address).or_default().not_before = None;
     }
 
     // events
@@ -219,7 +222,7 @@ impl Ledger {
         )]
         match event {
             ControlEvent::InboundConnectionAccepted { address, .. } => {
-                let other = self.phases.insert(*address, Phase::Accepted);
+                let other = self.set_phase(*address, Some(Phase::Accepted));
                 if other.is_some() {
                     self.breaks(Rule::OneEach, format!("two connections to {address}"));
                 }
@@ -235,7 +238,7 @@ impl Ledger {
             ControlEvent::ConnectionEstablished { address, .. } => {
                 self.tally.established += 1;
                 self.outage = Outage::default();
-                self.past.entry(*address).or_default().failures = 0;
+                self.histories.entry(*address).or_default().failures = 0;
                 self.step(*address, &[Phase::Shaken], Some(Phase::Established));
             }
             ControlEvent::ConnectionFailed { address, .. } => {
@@ -255,26 +258,32 @@ impl Ledger {
             }
             ControlEvent::PeerUnbanned { ip } => {
                 self.bans.remove(ip);
-                self.past.retain(|address, _| address.ip() != *ip);
+                self.histories.retain(|address, _| address.ip() != *ip);
             }
             _ => {}
         }
     }
 
     fn step(&mut self, address: SocketAddr, from: &[Phase], to: Option<Phase>) {
-        let was = self.phases.remove(&address);
+        let was = self.set_phase(address, to);
         if !was.is_some_and(|was| from.contains(&was)) {
             let what = format!("{address} goes from {was:?} to {to:?}");
             self.breaks(Rule::EventOrder, what);
         }
-        match to {
-            Some(to) => {
-                self.phases.insert(address, to);
-            }
-            None => {
-                self.untold.remove(&address);
-            }
+        if to.is_none() {
+            self.untold.remove(&address);
         }
+    }
+
+    /// Gives what was there before.
+    fn set_phase(&mut self, address: SocketAddr, to: Option<Phase>) -> Option<Phase> {
+        let was = match to {
+            Some(to) => self.phases.insert(address, to),
+            None => self.phases.remove(&address),
+        };
+        self.established += usize::from(to == Some(Phase::Established));
+        self.established -= usize::from(was == Some(Phase::Established));
+        was
     }
 
     pub(crate) fn message(&mut self, address: SocketAddr) {
@@ -293,15 +302,14 @@ impl Ledger {
     /// Everything that follows from what happened has been said.
     pub(crate) fn quiet(&mut self) {
         while let Some(address) = self.untold.pop_first() {
-            let phase = self.phases.remove(&address);
+            let phase = self.set_phase(address, None);
             let what = format!("{address} is gone from {phase:?} without a word");
             self.breaks(Rule::Reason, what);
         }
     }
 
     pub(crate) fn established(&self) -> usize {
-        let established = |phase: &&Phase| **phase == Phase::Established;
-        self.phases.values().filter(established).count()
+        self.established
     }
 
     pub(crate) fn is_banned(&self, ip: IpAddr, wall: Timestamp) -> bool {

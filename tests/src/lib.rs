@@ -27,11 +27,11 @@
 //! let mut world = World::new(1);
 //! let nodes: Vec<_> = (0..5).map(|_| world.add_node(scenario::node())).collect();
 //! let patience = world.patience();
-//! world.run_until(patience, "all know each other", |world| world.hungry().is_empty())?;
-//! world.befall(Fault::Outage(true))?;
+//! world.run_until(patience, "all know each other", |world| world.below_target().is_empty())?;
+//! world.inject(Fault::Outage(true))?;
 //! world.run_for(Duration::from_secs(600))?;
-//! world.befall(Fault::Outage(false))?;
-//! world.run_until(patience, "as before", |world| world.hungry().is_empty())?;
+//! world.inject(Fault::Outage(false))?;
+//! world.run_until(patience, "as before", |world| world.below_target().is_empty())?;
 //! # Ok::<(), p2p_sim::Violation>(())
 //! ```
 //!
@@ -39,29 +39,35 @@
 //!
 //! [`chain`]: a regtest chain, mined on the spot, and the answers of a node that has it.
 
-pub mod chain;
+// What a world is made of.
 pub mod faults;
-pub mod hostile;
-pub mod scenario;
+mod world;
 
-mod befall;
-mod checks;
-mod disk;
+// The network between the hosts.
 mod dns;
-mod driver;
-mod happening;
+mod network;
+mod pipe;
+
+// What runs on a host.
+mod disk;
+pub mod hostile;
+mod node;
+mod program;
+
+// What must hold.
 mod invariants;
 mod ledger;
-mod live;
-mod network;
-mod node;
-mod pipe;
-mod program;
+
+// What makes every run the same again.
 mod queue;
 mod rng;
 mod time;
 mod trace;
-mod world;
+
+// Worlds to run.
+pub mod scenario;
+
+pub mod chain;
 
 pub use disk::Disk;
 pub use dns::Dns;

@@ -1,6 +1,6 @@
 //! The network between the hosts: sockets, listeners, and what goes between them.
 
-mod lines;
+mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,15 +9,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use lines::Crash;
+pub use faults::Crash;
 
 use crate::dns::Dns;
-use crate::happening::Happening;
 use crate::pipe::{Item, Line, Pipe, Read};
 use crate::queue::Queue;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::trace::Trace;
+use crate::world::WorldEvent;
 
 /// The first of the ports that dialling hosts use, as Linux has it. Nobody listens above it.
 pub const FIRST_EPHEMERAL_PORT: u16 = 32_768;
@@ -95,6 +95,8 @@ struct Link {
     accepted: bool,
     /// Broken by a fault: what its ends believe of it need not agree.
     broken: bool,
+    /// Whether a fault has changed what was written.
+    flipped: bool,
     /// By who reads.
     pipes: [Pipe; 2],
 }
@@ -112,7 +114,7 @@ pub struct Network {
     pub trace: Trace,
     /// The DNS seeds.
     pub dns: Dns,
-    pub(crate) queue: Queue<Happening>,
+    pub(crate) queue: Queue<WorldEvent>,
     /// What lines are like that are made from now on.
     pub line: Line,
     links: BTreeMap<u64, Link>,
@@ -195,6 +197,7 @@ impl Network {
             to,
             accepted: false,
             broken: false,
+            flipped: false,
             pipes: [Pipe::new(self.line), Pipe::new(self.line)],
         };
         match there {
@@ -232,7 +235,7 @@ impl Network {
         }
         let n = link.pipes[socket.end.other() as usize].write(now, rng, bytes);
         self.trace
-            .mix(now, [socket.link, socket.end as u64, n as u64]);
+            .number(now, [socket.link, socket.end as u64, n as u64]);
         self.schedule(socket.peer());
         Ok(n)
     }
@@ -252,7 +255,7 @@ impl Network {
         let read = pipe.read(now, max);
         if let Some(at) = pipe.writable_at() {
             let socket = socket.peer();
-            self.queue.push(at, Happening::Writable { socket });
+            self.queue.push(at, WorldEvent::Writable { socket });
         }
         read
     }
@@ -331,7 +334,7 @@ impl Network {
                 Item::Data(bytes) => {
                     let len = bytes.len() as u64;
                     self.trace
-                        .mix(now, [reader.link, 2 + reader.end as u64, len]);
+                        .number(now, [reader.link, 2 + reader.end as u64, len]);
                     pipe.deliver(bytes);
                     SocketEvent::Readable
                 }
@@ -382,7 +385,7 @@ impl Network {
                 && pipe.scheduled.is_none_or(|scheduled| at < scheduled)
             {
                 pipe.scheduled = Some(at);
-                self.queue.push(at, Happening::Arrival { reader });
+                self.queue.push(at, WorldEvent::Arrival { reader });
             }
         }
     }

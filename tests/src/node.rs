@@ -1,28 +1,29 @@
 //! A node: the real manager and the real connections, between virtual sockets and a virtual disk.
 
+mod checks;
+mod connection;
+mod driver;
+mod sockets;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_core::{
-    Command, ConnId, ControlEvent, DialFailure, Input, Manager, ManagerConfig, OperatingMode,
-    Timestamp,
-};
-use p2p_proto::{Clock, Connection};
+use p2p_core::{BatchId, Command, ConnId, Input, Manager, ManagerConfig, OperatingMode, Timestamp};
+use p2p_proto::Clock;
 
 use crate::disk::Disk;
 use crate::invariants::Rule;
 use crate::ledger::{Ledger, Tally, Terms};
-use crate::live::{Live, Stage};
 use crate::network::{Crash, HostId, Network, Socket, SocketEvent};
-use crate::pipe::Read;
 use crate::program::Program;
 use crate::time::{LocalTime, Skew, Time};
+use checks::Pace;
+use connection::NodeConnection;
 
-/// How long a peer may take to hang up after we did, as in the tokio adapter.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// A shutdown takes a second to flush and one to linger, and what a disk needs.
-const SHUTDOWN: Duration = Duration::from_secs(10);
+/// A shutdown takes no longer, whatever peers and the disk do: ten seconds of a clock that may be
+/// slow.
+const SHUTDOWN: Duration = Duration::from_secs(11);
 
 /// What a node is made from.
 #[derive(Debug, Clone)]
@@ -55,37 +56,46 @@ impl NodeSpec {
 /// docs of both crates say.
 #[derive(Debug)]
 pub struct Node {
-    pub(crate) host: HostId,
-    pub(crate) ip: IpAddr,
+    host: HostId,
+    ip: IpAddr,
     spec: NodeSpec,
     /// What survives when the node goes down.
     pub disk: Disk,
-    pub(crate) local: LocalTime,
+    local: LocalTime,
     pub(crate) ledger: Ledger,
-    pub(crate) running: Option<Running>,
-    pub(crate) life: u32,
-    /// Whether it cannot listen.
-    pub cannot_listen: bool,
+    running: Option<Running>,
+    /// How often it has gone down: what was asked for by an earlier incarnation is not told to a
+    /// later one.
+    incarnation: u32,
+    cannot_listen: bool,
     /// Since when it is to be down.
-    pub(crate) stopping_since: Option<Time>,
-    /// Connections that the application reads nothing from, until when.
-    pub(crate) stalled_until: Option<Time>,
-    pub(crate) steps: (Time, u32),
+    stopping_since: Option<Time>,
+    /// Until when its application reads nothing.
+    stalled_until: Option<Time>,
+    pace: Pace,
 }
 
 /// What is gone when the node goes down.
 #[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) manager: Manager,
-    pub(crate) clock: Clock,
-    pub(crate) lives: BTreeMap<ConnId, Live>,
-    pub(crate) by_socket: BTreeMap<Socket, ConnId>,
+struct Running {
+    manager: Manager,
+    clock: Clock,
+    connections: BTreeMap<ConnId, NodeConnection>,
+    by_socket: BTreeMap<Socket, ConnId>,
+    /// Connections that are admitted, by the IP at the other end.
+    admitted: BTreeMap<IpAddr, usize>,
+    /// How many of those IPs have more than one.
+    shared_ips: usize,
     /// Connections that something was done to, and whose outputs wait.
-    pub(crate) touched: BTreeSet<ConnId>,
+    touched: BTreeSet<ConnId>,
     /// Answers that the manager still has to hear.
-    pub(crate) answers: VecDeque<Input>,
-    pub(crate) next_chatter: Option<Time>,
-    pub(crate) stopped: bool,
+    answers: VecDeque<Input>,
+    /// Whether the manager was told anything since its table was compared with ours.
+    told: bool,
+    /// Where it was told to listen, while it does.
+    listening: Option<SocketAddr>,
+    next_chatter: Option<Time>,
+    stopped: bool,
 }
 
 impl Node {
@@ -98,11 +108,11 @@ impl Node {
             spec,
             ledger: Ledger::default(),
             running: None,
-            life: 0,
+            incarnation: 0,
             cannot_listen: false,
             stopping_since: None,
             stalled_until: None,
-            steps: (Time::ZERO, 0),
+            pace: Pace::default(),
         }
     }
 
@@ -119,9 +129,10 @@ impl Node {
 
     /// Puts another configuration into force, if it is valid.
     pub fn configure(&mut self, net: &mut Network, config: ManagerConfig) {
-        let now = self.local.instant(net.now);
+        let now = self.now(net);
         if let Some(running) = &mut self.running {
             let result = running.manager.update_config(now, config.clone());
+            running.told = true;
             net.note(self.host, format_args!("configured: {result:?}"));
             if result.is_ok() {
                 self.spec.config = config;
@@ -133,13 +144,8 @@ impl Node {
     /// Its process or machine goes down; what was not on its disk is gone.
     pub fn crash(&mut self, net: &mut Network, crash: Crash) {
         net.note(self.host, format_args!("crash {crash:?}"));
-        net.crash(self.host, crash);
         self.disk.crash(&mut net.rng);
-        self.ledger.crashed();
-        self.running = None;
-        self.stopping_since = None;
-        self.stalled_until = None;
-        self.life += 1;
+        self.go_down(net, crash);
     }
 
     /// The application reads nothing until then: connections that have messages are not read.
@@ -147,14 +153,68 @@ impl Node {
         self.stalled_until = Some(until);
     }
 
-    pub(crate) fn input(&mut self, net: &mut Network, input: Input) {
+    /// It cannot listen any more, and loses the listener that it has; or it can again.
+    pub fn set_cannot_listen(&mut self, net: &mut Network, cannot: bool) {
+        self.cannot_listen = cannot;
+        let listening = self.running.as_mut().map(|running| &mut running.listening);
+        if cannot && let Some(address) = listening.and_then(Option::take) {
+            net.unlisten((self.ip, address.port()).into());
+            let error = "the listener has failed".into();
+            self.input(net, Input::ListenFailed { address, error });
+        }
+    }
+
+    /// The DNS seeds have answered this or an earlier incarnation.
+    pub(crate) fn resolved(
+        &mut self,
+        net: &mut Network,
+        incarnation: u32,
+        addresses: Vec<SocketAddr>,
+    ) {
+        if self.incarnation == incarnation {
+            net.note(self.host, format_args!("resolved {}", addresses.len()));
+            self.input(net, Input::Resolved { addresses });
+        }
+    }
+
+    /// The disk has done what this or an earlier incarnation wanted, or has failed.
+    pub(crate) fn stored(&mut self, net: &mut Network, incarnation: u32, batch: BatchId) {
+        if self.incarnation == incarnation {
+            let result = self.disk.finish(batch);
+            self.input(net, Input::Stored { batch, result });
+        }
+    }
+
+    /// The disk has saved what an incarnation wanted, or has failed.
+    pub(crate) fn saved(&mut self, net: &mut Network, incarnation: u32) {
+        if self.incarnation == incarnation {
+            let result = self.disk.save();
+            self.input(net, Input::Saved { result });
+        }
+    }
+
+    fn input(&mut self, net: &mut Network, input: Input) {
         if let Some(running) = &mut self.running {
             running.answers.push_back(input);
         }
         self.pump(net);
     }
 
+    fn go_down(&mut self, net: &mut Network, crash: Crash) {
+        net.crash(self.host, crash);
+        self.ledger.crashed();
+        self.running = None;
+        self.stopping_since = None;
+        self.stalled_until = None;
+        self.incarnation += 1;
+    }
+
     // what is known of it
+
+    /// Its IP.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
 
     /// Its address, for others to dial.
     pub fn address(&self) -> SocketAddr {
@@ -164,6 +224,11 @@ impl Node {
     /// Its configuration.
     pub fn config(&self) -> &ManagerConfig {
         &self.spec.config
+    }
+
+    /// Whom it dials.
+    pub fn mode(&self) -> &OperatingMode {
+        &self.spec.mode
     }
 
     /// The manager, while it runs.
@@ -176,7 +241,7 @@ impl Node {
         self.ledger.established()
     }
 
-    /// What it did so far, in all its lives.
+    /// What it did so far, in all its incarnations.
     pub fn tally(&self) -> Tally {
         self.ledger.tally
     }
@@ -187,146 +252,43 @@ impl Node {
         self.ledger.is_banned(ip, Timestamp::from_unix(wall))
     }
 
-    pub(crate) fn mode(&self) -> &OperatingMode {
-        &self.spec.mode
+    /// Whether it runs, and was not asked to end.
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.is_some() && self.stopping_since.is_none()
     }
 
-    pub(crate) fn now(&self, net: &Network) -> Instant {
+    fn now(&self, net: &Network) -> Instant {
         self.local.instant(net.now)
     }
 
-    pub(crate) fn wall(&self, now: Instant) -> Timestamp {
+    fn wall(&self, now: Instant) -> Timestamp {
         let unix = self.running.as_ref().map(|running| running.clock.unix(now));
         Timestamp::from_unix(unix.unwrap_or_default())
     }
 
-    pub(crate) fn terms(spec: &NodeSpec, now: Instant, wall: Timestamp) -> Terms<'_> {
-        Terms {
+    /// What its ledger judges by, and the ledger.
+    fn judge(&mut self, now: Instant) -> (Terms<'_>, &mut Ledger) {
+        let wall = self.wall(now);
+        let Self { spec, ledger, .. } = self;
+        let terms = Terms {
             now,
             wall,
             mode: &spec.mode,
             connection: &spec.config.connection,
             inaccessible_retry: spec.config.inaccessible_retry,
-        }
-    }
-
-    pub(crate) fn ledger_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
-    }
-
-    pub(crate) fn split(&mut self) -> (&NodeSpec, &mut Ledger) {
-        (&self.spec, &mut self.ledger)
-    }
-
-    // sockets
-
-    fn incoming(&mut self, net: &mut Network, socket: Socket, from: SocketAddr) {
-        let now = self.now(net);
-        let wall = self.wall(now);
-        let Some(running) = &mut self.running else {
-            return net.abort(socket);
         };
-        net.accept(socket);
-        let admission = running.manager.accept(now, from);
-        match admission {
-            Ok(setup) => {
-                let terms = Self::terms(&self.spec, now, wall);
-                self.ledger.accepted(terms, from);
-                net.note(self.host, format_args!("accepts {from} as {}", setup.conn));
-                let (conn, capacity) = (setup.conn, setup.params.capacity);
-                let live = Live::accepted(socket, setup, now);
-                running.by_socket.insert(socket, conn);
-                running.lives.insert(conn, live);
-                running.touched.insert(conn);
-                self.check_slots(capacity);
-            }
-            Err(refusal) => {
-                net.note(self.host, format_args!("refuses {from}: {refusal}"));
-                net.close(socket);
-            }
-        }
+        (terms, ledger)
     }
 
-    fn dial_answered(&mut self, net: &mut Network, conn: ConnId, failure: Option<DialFailure>) {
-        let now = self.now(net);
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        match failure {
-            None => {
-                if let Some(live) = running.lives.get_mut(&conn) {
-                    live.connected(now);
-                    running.touched.insert(conn);
-                }
-                running.answers.push_back(Input::Connected { conn });
-            }
-            Some(failure) => self.dial_failed(net, conn, failure),
-        }
+    fn connections(&self) -> impl Iterator<Item = &NodeConnection> {
+        let running = self.running.iter();
+        running.flat_map(|running| running.connections.values())
     }
 
-    /// Takes a connection out of the table. The manager is told by the answer, next.
-    pub(crate) fn remove(&mut self, net: &mut Network, conn: ConnId) -> Option<Live> {
-        let running = self.running.as_mut()?;
-        let live = running.lives.remove(&conn)?;
-        running.by_socket.remove(&live.socket);
-        running.touched.remove(&conn);
-        net.close(live.socket);
-        Some(live)
-    }
-
-    pub(crate) fn linger(&mut self, net: &mut Network, conn: ConnId, socket: Socket) {
-        loop {
-            match net.read(socket) {
-                Read::Data(_) => {}
-                Read::Nothing => return,
-                Read::Eof | Read::Reset => return self.closed(net, conn),
-            }
-        }
-    }
-
-    fn wake_connections(&mut self, net: &mut Network) {
-        let now = self.now(net);
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let due = |live: &Live| live.deadline.is_some_and(|at| at <= net.now);
-        let due: Vec<ConnId> = running
-            .lives
-            .iter()
-            .filter(|(_, live)| due(live))
-            .map(|(&conn, _)| conn)
-            .collect();
-        for conn in due {
-            let Some(running) = &mut self.running else {
-                return;
-            };
-            let Some(live) = running.lives.get_mut(&conn) else {
-                continue;
-            };
-            match &mut live.stage {
-                Stage::Dialing(_) => self.dial_failed(net, conn, DialFailure::TimedOut),
-                Stage::Open(open) => {
-                    open.connection.handle_timeout(now);
-                    running.touched.insert(conn);
-                }
-                Stage::Lingering(_) => self.closed(net, conn),
-            }
-            self.pump(net);
-        }
-    }
+    // the end
 
     fn must_stop_at(&self) -> Option<Time> {
-        self.stopping_since
-            .map(|since| since + SHUTDOWN + self.disk.slowness)
-    }
-
-    fn stop_stalling(&mut self, net: &Network) {
-        if self.stalled_until.is_some_and(|until| until <= net.now) {
-            self.stalled_until = None;
-            if let Some(running) = &mut self.running {
-                running.touched.extend(running.lives.keys().copied());
-            }
-        }
+        self.stopping_since.map(|since| since + SHUTDOWN)
     }
 
     fn finish_if_stopped(&mut self, net: &mut Network) {
@@ -334,17 +296,13 @@ impl Node {
             return;
         };
         if running.stopped {
-            let left = running.lives.len();
+            let left = running.connections.len();
             if left > 0 {
                 let what = format!("stopped with {left} connections");
                 self.ledger.breaks(Rule::Shutdown, what);
             }
             net.note(self.host, format_args!("stopped"));
-            net.crash(self.host, Crash::Process);
-            self.ledger.crashed();
-            self.running = None;
-            self.stopping_since = None;
-            self.life += 1;
+            self.go_down(net, Crash::Process);
         } else if self.must_stop_at().is_some_and(|at| at <= net.now) {
             self.stopping_since = None;
             let what = format!("still runs {SHUTDOWN:?} after it was asked to end");
@@ -371,10 +329,14 @@ impl Program for Node {
         self.running = Some(Running {
             manager,
             clock,
-            lives: BTreeMap::new(),
+            connections: BTreeMap::new(),
             by_socket: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            shared_ips: 0,
             touched: BTreeSet::new(),
             answers: VecDeque::new(),
+            told: true,
+            listening: None,
             next_chatter: self.spec.chatter.map(|pause| net.now + pause),
             stopped: false,
         });
@@ -382,33 +344,10 @@ impl Program for Node {
     }
 
     fn handle(&mut self, net: &mut Network, socket: Socket, event: SocketEvent) {
-        let Some(running) = &mut self.running else {
+        if self.running.is_none() {
             return net.abort(socket);
-        };
-        let conn = running.by_socket.get(&socket).copied();
-        match (event, conn) {
-            (SocketEvent::Incoming { from }, _) => self.incoming(net, socket, from),
-            (_, None) => {}
-            (SocketEvent::Connected, Some(conn)) => self.dial_answered(net, conn, None),
-            (SocketEvent::Refused, Some(conn)) => {
-                self.dial_answered(net, conn, Some(DialFailure::Refused));
-            }
-            (SocketEvent::Readable | SocketEvent::Writable, Some(conn)) => {
-                match running.lives.get(&conn).map(|live| &live.stage) {
-                    Some(Stage::Dialing(_)) => {
-                        let is_reset = net.read(socket) == Read::Reset;
-                        if is_reset {
-                            self.dial_answered(net, conn, Some(DialFailure::Reset));
-                        }
-                    }
-                    Some(Stage::Lingering(_)) => self.linger(net, conn, socket),
-                    Some(Stage::Open(_)) => {
-                        running.touched.insert(conn);
-                    }
-                    None => {}
-                }
-            }
         }
+        self.socket_event(net, socket, event);
         self.pump(net);
         self.finish_if_stopped(net);
     }
@@ -422,11 +361,15 @@ impl Program for Node {
             if let Some((_, wake)) = due.filter(|(at, _)| *at <= now) {
                 net.note(self.host, format_args!("wakes for {wake:?}"));
                 running.manager.handle_timeout(now);
+                running.told = true;
+                self.count_wake(net);
             }
-            if running.next_chatter.is_some_and(|at| at <= net.now) {
-                running.next_chatter = self.spec.chatter.map(|pause| net.now + pause);
-                self.chat(net);
-            }
+        }
+        if let Some(running) = &mut self.running
+            && running.next_chatter.is_some_and(|at| at <= net.now)
+        {
+            running.next_chatter = self.spec.chatter.map(|pause| net.now + pause);
+            self.chat(net);
         }
         self.pump(net);
         self.finish_if_stopped(net);
@@ -436,43 +379,13 @@ impl Program for Node {
         let running = self.running.as_ref()?;
         let manager = running.manager.poll_timeout();
         let manager = manager.map(|(at, _)| self.local.time(at));
-        let connections = running.lives.values().filter_map(|live| live.deadline);
+        let deadlines = self.connections().filter_map(|of| of.deadline);
         let others = [
+            manager,
             running.next_chatter,
             self.stalled_until,
             self.must_stop_at(),
         ];
-        [manager]
-            .into_iter()
-            .chain(others)
-            .flatten()
-            .chain(connections)
-            .min()
-    }
-}
-
-impl Node {
-    pub(crate) fn notified(&mut self, net: &mut Network, event: &ControlEvent) {
-        net.note(self.host, format_args!("{event:?}"));
-        self.ledger.notified(event);
-    }
-
-    /// The socket of a connection that was told goodbye is gone.
-    pub(crate) fn closed(&mut self, net: &mut Network, conn: ConnId) {
-        if let Some(live) = self.remove(net, conn)
-            && let Stage::Lingering(reason) = &live.stage
-        {
-            let reason = reason.clone();
-            self.report_closed(net, conn, &live, reason);
-        }
-    }
-
-    /// All connections whose handshakes are complete, by where their peers are.
-    pub(crate) fn open_connections(&self) -> impl Iterator<Item = (ConnId, &Live, &Connection)> {
-        let lives = self.running.iter().flat_map(|running| &running.lives);
-        lives.filter_map(|(&conn, live)| match &live.stage {
-            Stage::Open(open) => Some((conn, live, &open.connection)),
-            Stage::Dialing(_) | Stage::Lingering(_) => None,
-        })
+        others.into_iter().flatten().chain(deadlines).min()
     }
 }

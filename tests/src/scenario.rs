@@ -1,34 +1,40 @@
 //! Worlds to run: each a function of its seed alone, by name.
 
-mod cast;
-mod plots;
+mod catalogue;
+mod specs;
 
 use std::fmt;
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use p2p_proto::Hash256;
 
-use crate::invariants::Violation;
+use crate::invariants::{Rule, Violation};
 use crate::ledger::Tally;
 use crate::time::Time;
 use crate::world::World;
 
-pub use cast::{config, diverse_node, node};
-pub use plots::{city, grow, hostile, mix, outage, partition, restart, simultaneous};
+pub use catalogue::{bans, grow, hostile, mix, outage, partition, restart, simultaneous, thousand};
+pub use specs::{config, diverse_node, node};
 
 /// What happens in a world.
-pub type Plot = fn(&mut World) -> Result<(), Violation>;
+pub type Script = fn(&mut World) -> Result<(), Violation>;
 
 /// Every scenario and its name.
-pub const ALL: [(&str, Plot); 8] = [
-    ("grow", plots::grow),
-    ("simultaneous", plots::simultaneous),
-    ("partition", plots::partition),
-    ("city", plots::city),
-    ("outage", plots::outage),
-    ("restart", plots::restart),
-    ("hostile", plots::hostile),
-    ("mix", plots::mix),
+pub const ALL: [(&str, Script); 9] = [
+    ("grow", catalogue::grow),
+    ("simultaneous", catalogue::simultaneous),
+    ("partition", catalogue::partition),
+    ("thousand", catalogue::thousand),
+    ("outage", catalogue::outage),
+    ("restart", catalogue::restart),
+    ("bans", catalogue::bans),
+    ("hostile", catalogue::hostile),
+    ("mix", catalogue::mix),
 ];
 
 /// How a run went.
@@ -45,6 +51,8 @@ pub struct Report {
     pub steps: u64,
     /// What all nodes together did.
     pub tally: Tally,
+    /// What the scenario measured.
+    pub figures: Vec<String>,
 }
 
 /// How a run failed, and how to see it fail again.
@@ -78,8 +86,7 @@ impl fmt::Display for Failure {
         )?;
         write!(
             f,
-            "  SIM_SCENARIO={scenario} SIM_SEED={seed} \
-             cargo test -p p2p-sim --test simulation replay -- --nocapture"
+            "  cargo run --release -p p2p-sim --example simulate -- {scenario} {seed}"
         )
     }
 }
@@ -94,11 +101,36 @@ impl std::error::Error for Failure {}
 /// # Panics
 /// There is no scenario of this name.
 pub fn run(scenario: &str, seed: u64) -> Result<Report, Box<Failure>> {
+    run_in(scenario, World::new(seed))
+}
+
+/// The same in a world that was made ready for it: whose [`Trace`](crate::Trace) keeps more, say.
+///
+/// # Errors
+/// The first rule that did not hold.
+///
+/// # Panics
+/// There is no scenario of this name.
+pub fn run_in(scenario: &str, mut world: World) -> Result<Report, Box<Failure>> {
+    let seed = world.seed();
     let found = ALL.iter().find(|(name, _)| *name == scenario);
-    let (_, plot) = found.unwrap_or_else(|| panic!("no scenario {scenario:?}"));
+    let (_, script) = found.unwrap_or_else(|| panic!("no scenario {scenario:?}"));
     let begin = Instant::now();
-    let mut world = World::new(seed);
-    let result = plot(&mut world);
+    // Of a world that panicked only the record is read.
+    let result = catch_unwind(AssertUnwindSafe(|| script(&mut world)));
+    let result = result.unwrap_or_else(|panic| {
+        let texts = [
+            panic.downcast_ref::<String>().map(String::as_str),
+            panic.downcast_ref::<&str>().copied(),
+        ];
+        let text = texts.into_iter().flatten().next();
+        Err(Violation {
+            time: world.net.now,
+            host: None,
+            rule: Rule::Panic,
+            what: text.unwrap_or("something that is no text").into(),
+        })
+    });
     match result {
         Ok(()) => Ok(Report {
             hash: world.hash(),
@@ -106,6 +138,7 @@ pub fn run(scenario: &str, seed: u64) -> Result<Report, Box<Failure>> {
             took: begin.elapsed(),
             steps: world.steps(),
             tally: world.tally(),
+            figures: world.figures().to_vec(),
         }),
         Err(violation) => Err(Box::new(Failure {
             scenario: scenario.into(),
@@ -114,4 +147,31 @@ pub fn run(scenario: &str, seed: u64) -> Result<Report, Box<Failure>> {
             lines: world.net.trace.lines().map(Into::into).collect(),
         })),
     }
+}
+
+/// Runs one of [`ALL`] with each of these seeds, on all processors; `each` is told how every run
+/// went, in no order.
+///
+/// # Panics
+/// There is no scenario of this name.
+pub fn run_many(
+    scenario: &str,
+    seeds: Range<u64>,
+    each: impl Fn(u64, Result<Report, Box<Failure>>) + Sync,
+) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            each(seed, run(scenario, seed));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
 }

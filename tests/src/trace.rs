@@ -24,13 +24,14 @@ const KEPT: usize = 400;
 pub struct Trace {
     hasher: Sha256d,
     kept: VecDeque<String>,
+    keep: usize,
     count: u64,
 }
 
 impl Trace {
     /// Something happened, on a host or to the world.
     pub fn line(&mut self, time: Time, host: Option<HostId>, what: fmt::Arguments<'_>) {
-        let mut line = match self.kept.len() < KEPT {
+        let mut line = match self.kept.len() < self.keep {
             true => String::new(),
             false => self.kept.pop_front().unwrap_or_default(),
         };
@@ -47,13 +48,18 @@ impl Trace {
     }
 
     /// Something happened that is too small for a line, and still must be the same every time.
-    pub fn mix(&mut self, time: Time, numbers: [u64; 3]) {
+    pub fn number(&mut self, time: Time, numbers: [u64; 3]) {
         let [a, b, c] = numbers;
         let mut bytes = [0; 32];
         for (at, number) in [time.as_nanos(), a, b, c].into_iter().enumerate() {
             bytes[8 * at..8 * at + 8].copy_from_slice(&number.to_le_bytes());
         }
         self.hasher.update(&bytes);
+    }
+
+    /// Keeps this many of the last lines, instead of 400. The hash is of all of them anyway.
+    pub fn keep(&mut self, lines: usize) {
+        self.keep = lines.max(1);
     }
 
     /// The hash of everything so far.
@@ -77,6 +83,7 @@ impl Default for Trace {
         Self {
             hasher: Sha256d::new(),
             kept: VecDeque::with_capacity(KEPT),
+            keep: KEPT,
             count: 0,
         }
     }

@@ -1,23 +1,25 @@
 //! The world: hosts on a network, and the loop that lets time pass.
 
-mod survey;
+mod checks;
+mod event;
+mod faults;
+mod step;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_proto::Hash256;
 
+pub(crate) use event::WorldEvent;
+
 use crate::faults::Plan;
-use crate::happening::Happening;
 use crate::hostile::{Hostile, Trick};
 use crate::invariants::{Rule, Violation};
-use crate::network::{HostId, Network, Socket, SocketEvent};
+use crate::network::{Crash, HostId, Network};
 use crate::node::{Node, NodeSpec};
 use crate::program::Program;
 use crate::time::Time;
-
-/// How often all of the world is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use step::LOOK;
 
 /// Hosts on a network, in virtual time. The seed decides everything.
 ///
@@ -38,6 +40,7 @@ pub struct World {
     seed: u64,
     hosts: Vec<Host>,
     steps: u64,
+    figures: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -82,12 +85,13 @@ impl World {
     /// An empty world.
     pub fn new(seed: u64) -> Self {
         let mut net = Network::new(seed, Instant::now());
-        net.queue.push(Time::ZERO + LOOK, Happening::Look);
+        net.queue.push(Time::ZERO + LOOK, WorldEvent::Look);
         Self {
             net,
             seed,
             hosts: Vec::new(),
             steps: 0,
+            figures: Vec::new(),
         }
     }
 
@@ -124,9 +128,11 @@ impl World {
         id
     }
 
-    /// A host with a hostile program.
+    /// A host with a hostile program, which the DNS seeds name like any other.
     pub fn add_hostile(&mut self, trick: Trick, victims: Vec<SocketAddr>) -> HostId {
-        self.add_program(|host, ip| Box::new(Hostile::new(host, ip, trick, victims)))
+        let host = self.add_program(|host, ip| Box::new(Hostile::new(host, ip, trick, victims)));
+        self.net.dns.known.push((ip_of(host), 8333).into());
+        host
     }
 
     fn add(&mut self, ip: IpAddr, what: What, first_limits: (usize, usize)) -> HostId {
@@ -146,12 +152,12 @@ impl World {
             return;
         };
         if let What::Node(node) = &mut there.what {
-            if node.running.is_some() && node.stopping_since.is_none() {
+            if node.is_up() {
                 return;
             }
             // Somebody has no patience with a shutdown.
-            if node.running.is_some() {
-                node.crash(&mut self.net, crate::network::Crash::Process);
+            if node.manager().is_some() {
+                node.crash(&mut self.net, Crash::Process);
             }
             self.net.set_cut_off(host, false);
         }
@@ -162,7 +168,7 @@ impl World {
     /// Lets these things go wrong.
     pub fn plan(&mut self, plan: Plan) {
         for (at, fault) in plan {
-            self.net.queue.push(at, Happening::Fault(fault));
+            self.net.queue.push(at, WorldEvent::Fault(fault));
         }
     }
 
@@ -192,7 +198,7 @@ impl World {
         let begin = self.net.now;
         while !is_so(self) {
             if self.net.now - begin >= limit {
-                self.explain_hunger();
+                self.explain_shortage();
                 return Err(Violation {
                     time: self.net.now,
                     host: None,
@@ -220,6 +226,11 @@ impl World {
         self.settle(host)
     }
 
+    /// Takes down a figure that is worth reading when the run is over.
+    pub fn measured(&mut self, figure: String) {
+        self.figures.push(figure);
+    }
+
     // what is known
 
     /// The node on a host, if there is one.
@@ -238,7 +249,7 @@ impl World {
 
     /// All nodes and their addresses, as a plan of faults needs them.
     pub fn node_ips(&self) -> Vec<(HostId, IpAddr)> {
-        self.nodes().map(|(id, node)| (id, node.ip)).collect()
+        self.nodes().map(|(id, node)| (id, node.ip())).collect()
     }
 
     /// The address at which a host is dialled, if it listens at its network's port.
@@ -256,6 +267,11 @@ impl World {
         self.steps
     }
 
+    /// The figures that were taken down.
+    pub fn figures(&self) -> &[String] {
+        &self.figures
+    }
+
     /// The hash of everything that happened: the same for the same seed.
     pub fn hash(&self) -> Hash256 {
         self.net.trace.hash()
@@ -263,126 +279,7 @@ impl World {
 
     // private
 
-    fn step(&mut self) -> Result<(), Violation> {
-        let Some((at, happening)) = self.net.queue.pop() else {
-            return Ok(());
-        };
-        self.net.now = at;
-        self.steps += 1;
-        match happening {
-            Happening::Arrival { reader } => {
-                let mut events = Vec::new();
-                self.net.arrive(reader, &mut events);
-                for (host, event) in events {
-                    self.tell(host, reader, event)?;
-                }
-                Ok(())
-            }
-            Happening::Writable { socket } => match self.net.owner(socket) {
-                Some(host) => self.tell(host, socket, SocketEvent::Writable),
-                None => Ok(()),
-            },
-            Happening::Wake { host } => self.wake(host),
-            Happening::Resolved {
-                host,
-                life,
-                addresses,
-            } => self.with_node(host, |node, net| {
-                if node.life == life {
-                    net.note(host, format_args!("resolved {}", addresses.len()));
-                    node.input(net, p2p_core::Input::Resolved { addresses });
-                }
-            }),
-            Happening::Stored { host, life, batch } => self.with_node(host, |node, net| {
-                if node.life == life {
-                    let result = node.disk.finish(batch);
-                    node.input(net, p2p_core::Input::Stored { batch, result });
-                }
-            }),
-            Happening::Saved { host, life } => self.with_node(host, |node, net| {
-                if node.life == life {
-                    let result = node.disk.save();
-                    node.input(net, p2p_core::Input::Saved { result });
-                }
-            }),
-            Happening::Fault(fault) => self.befall(fault),
-            Happening::Look => {
-                self.net.queue.push(at + LOOK, Happening::Look);
-                self.look()
-            }
-        }
-    }
-
-    fn tell(&mut self, host: HostId, socket: Socket, event: SocketEvent) -> Result<(), Violation> {
-        if let Some(there) = self.hosts.get_mut(host.0) {
-            there.what.program().handle(&mut self.net, socket, event);
-        }
-        self.settle(host)
-    }
-
-    fn wake(&mut self, host: HostId) -> Result<(), Violation> {
-        let now = self.net.now;
-        let Some(there) = self.hosts.get_mut(host.0) else {
-            return Ok(());
-        };
-        // An event for a time that another event has taken the place of.
-        if there.wake != Some(now) {
-            return Ok(());
-        }
-        there.wake = None;
-        if there.what.wake_at().is_some_and(|at| at <= now) {
-            there.what.program().wake(&mut self.net);
-            if let (Some(at), What::Node(node)) = (there.what.wake_at(), &mut there.what)
-                && at <= now
-            {
-                let what = format!("woken, it wants to be woken at {at} again");
-                node.ledger.breaks(Rule::Spin, what);
-            }
-        }
-        self.settle(host)
-    }
-
-    /// Takes note of what was found out about a node, and of when it is to be woken.
-    fn settle(&mut self, host: HostId) -> Result<(), Violation> {
-        if let Some(node) = node_mut(&mut self.hosts, host)
-            && let Some((rule, what)) = node.ledger.take_broken()
-        {
-            return Err(Violation {
-                time: self.net.now,
-                host: Some(host),
-                rule,
-                what,
-            });
-        }
-        self.reschedule(host);
-        Ok(())
-    }
-
-    fn reschedule(&mut self, host: HostId) {
-        let Some(there) = self.hosts.get_mut(host.0) else {
-            return;
-        };
-        if let Some(at) = there.what.wake_at() {
-            let at = at.max(self.net.now);
-            if there.wake.is_none_or(|scheduled| at < scheduled) {
-                there.wake = Some(at);
-                self.net.queue.push(at, Happening::Wake { host });
-            }
-        }
-    }
-
-    fn look(&mut self) -> Result<(), Violation> {
-        for at in 0..self.hosts.len() {
-            let host = HostId(at);
-            if let Some(node) = node_mut(&mut self.hosts, host) {
-                node.check_facts(&self.net);
-            }
-            self.settle(host)?;
-        }
-        self.look_for_duplicates()
-    }
-
-    pub(crate) fn first_limits(&self, host: HostId) -> (usize, usize) {
+    fn first_limits(&self, host: HostId) -> (usize, usize) {
         self.hosts
             .get(host.0)
             .map_or((0, 0), |host| host.first_limits)

@@ -210,8 +210,7 @@ pub enum Action {
         batch: BatchId,
         /// The records to store, all or none.
         peers: Vec<Peer>,
-        /// The ids of those to forget. Some were never stored; one that by now holds a ban in
-        /// force, which another manager of the same store made, stays.
+        /// The ids of those to forget. Some were never stored.
         gone: Vec<Uuid>,
     },
     /// Have the store save what it holds, if it keeps anything back: answer with `Saved`.

@@ -1,6 +1,7 @@
 //! Wall time in records.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,25 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(later.since(Timestamp::from_millis(500)).as_secs(), 1);
 /// // A stored time in the future counts as now.
 /// assert!(Timestamp::from_millis(500).since(later).is_zero());
+/// assert_eq!(later.to_string(), "1970-01-01T00:00:01Z");
 /// ```
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Timestamp(u64);
+
+impl fmt::Display for Timestamp {
+    /// As RFC 3339 in UTC, to the second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Later than year 9999 is written as that.
+        let time = Duration::from_millis(self.0).min(LAST);
+        humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time).fmt(f)
+    }
+}
+
+/// The end of year 9999.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 impl Timestamp {
     /// From Unix time in milliseconds.

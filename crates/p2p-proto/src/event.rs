@@ -100,6 +100,17 @@ pub struct Discarded {
     pub why: DiscardReason,
 }
 
+impl Discarded {
+    /// A dropped frame.
+    pub const fn new(command: Option<Command>, length: u64, why: DiscardReason) -> Self {
+        Self {
+            command,
+            length,
+            why,
+        }
+    }
+}
+
 /// Why a frame was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

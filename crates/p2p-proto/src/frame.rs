@@ -157,6 +157,11 @@ impl EncodedMessage {
         false
     }
 
+    /// Bytes of the payload.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     /// What it carries.
     pub fn command(&self) -> Command {
         self.header.command

@@ -1,43 +1,86 @@
-//! Bitcoin SV peers over TCP, with tokio.
-//!
-//! The sockets, timers and tasks around [`p2p_proto`] and [`p2p_core`], which decide everything:
+//! Bitcoin SV peers over TCP, with tokio: finds them, shakes hands, stays connected, bans the
+//! wrong ones, and hands every message over.
 //!
 //! ```text
-//!        your program
-//!      ▲ NodeEvent  │ dial, listen, send
-//! ┌────┴────────────▼────┐
-//! │ Node                 │  broadcast channel out, one bounded channel in per connection
-//! └────▲────────────┬────┘
-//!      │   one task a connection
-//! ┌────┴────────────▼────┐
-//! │ p2p_proto::Connection│  no socket, no clock, no task
-//! └────▲────────────┬────┘
-//!      │  TcpStream ▼
+//!                 your program
+//!    ▲ events, messages │ send, ban, configure
+//! ┌──┴──────────────────▼──┐
+//! │ Manager                │ a handle, cheap to clone
+//! ├────────────────────────┤
+//! │ one task: p2p_core     │ who, when, how many
+//! ├────────────────────────┤
+//! │ a task a connection:   │ bytes to messages and back
+//! │ p2p_proto              │
+//! ├────────────────────────┤
+//! │ sockets, DNS, store    │
+//! └────────────────────────┘
 //! ```
 //!
 //! ```no_run
-//! use p2p_tokio::{Config, Network, Node, NodeEvent};
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use p2p_tokio::{InMemoryPeerStore, Manager, ManagerConfig, Message, Network};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let node = Node::new(Config::new(Network::Mainnet));
-//! let mut events = node.subscribe();
-//! for address in node.discover().await {
-//!     node.dial(address);
+//! let config = ManagerConfig::new(Network::Mainnet);
+//! let manager = Manager::new(config, Arc::new(InMemoryPeerStore::new()))?;
+//! let mut messages = manager.subscribe_bitcoin_messages();
+//! manager.start().await?;
+//! manager.wait_for_peers(1, Duration::from_secs(60)).await?;
+//! manager.broadcast(&Message::GetAddr);
+//! while let Ok(event) = messages.recv().await {
+//!     println!("{} from {}", event.message.command(), event.address);
 //! }
-//! while let Ok(event) = events.recv().await {
-//!     if let NodeEvent::Message(event) = event {
-//!         println!("{} from {}", event.message.command(), event.address);
-//!     }
-//! }
+//! manager.shutdown().await;
 //! # Ok(()) }
 //! ```
+//!
+//! # What is decided where
+//!
+//! [`p2p_core::Manager`] decides, [`p2p_proto::Connection`] speaks the protocol; both are pure
+//! state machines. This crate carries sockets, time, DNS and the store to them, and nothing else:
+//! its tasks hold no policy, its channels are bounded, and on the way of a message there is no
+//! lock.
+//!
+//! # How to listen
+//!
+//! | | who is slow | order |
+//! |---|---|---|
+//! | [`Manager::subscribe_control_events`] | misses events, is told how many | as they happened |
+//! | [`Manager::subscribe_bitcoin_messages`] | the same | of one peer: as they came |
+//! | [`Manager::events`] | the same | both, as published: established, messages, lost |
+//! | [`Manager::subscribe_lossless`] | holds up the peers it is slow with | of one peer: everything, from `Established` to `Lost` |
+//!
+//! # Features
+//!
+//! `hickory` (default): DNS by [`HickoryResolver`] instead of [`SystemResolver`].
 
-mod dns;
-mod driver;
-mod node;
+mod codec;
+mod events;
+mod manager;
+mod net;
+mod resolver;
 
-pub use node::{Node, NodeEvent, SendFailure};
-pub use p2p_core::{
-    BitcoinMessageEvent, ConnectionError, ControlEvent, DialFailure, DiscoverySource, Peer,
+pub use codec::{CodecError, MessageCodec};
+pub use events::{
+    BitcoinMessages, ControlEvents, Event, Events, Filter, LosslessEvents, PeerEvent, RecvError,
+    Skipped, Subscription,
 };
-pub use p2p_proto::{self, CloseReason, Config, Message, Network};
+pub use manager::{
+    ConnectionInfo, Manager, ManagerBuilder, ManagerError, PeerInfo, SendMessageError,
+};
+pub use net::link::Traffic;
+pub use p2p_core::{
+    self, BanReason, BitcoinMessageEvent, ChainPolicy, ConfigError, ConnectionConfig,
+    ConnectionError, ConnectionState, ControlEvent, DialFailure, DiscoverySource, Explanation,
+    LogLevel, ManagerConfig, Peer, PeerConnectionCommand, PeerExplanation, PeerSource, PeerStatus,
+    Refusal, Timestamp,
+};
+pub use p2p_proto::{
+    self, CloseReason, Command, Initiator, Message, Network, PayloadEvent, SendError, Services,
+    UserAgent,
+};
+pub use p2p_store::{self, InMemoryPeerStore, PeerStore, StoreError};
+#[cfg(feature = "hickory")]
+pub use resolver::HickoryResolver;
+pub use resolver::{ResolveError, Resolver, SystemResolver};

@@ -1,6 +1,6 @@
 //! What happens to connections: made, admitted, ended.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_proto::{Capacity, CloseReason, Message, Ready, Side};
@@ -139,6 +139,10 @@ impl Manager {
             return;
         };
         live.was_established = true;
+        live.retries = self
+            .book
+            .retries(live.connection.address)
+            .unwrap_or_default();
         live.connection.since = now;
         let connection = live.connection.clone();
         let Some(ready) = &connection.ready else {
@@ -188,7 +192,7 @@ impl Manager {
         let Some(live) = self.connections.get(&conn) else {
             return;
         };
-        let established = live.was_established;
+        let (established, retries) = (live.was_established, live.retries);
         let connection = live.connection.clone();
         // Whoever hung up first, one that we wanted gone is not made again.
         let judged = match (&live.told, &reason) {
@@ -196,6 +200,7 @@ impl Manager {
             (_, reason) => reason,
         };
         let verdict = verdict(judged, connection.side, established);
+        let was_rejected = matches!(reason, CloseReason::RejectedByPeer(_));
         let error = ConnectionError::Closed(reason);
         let Some(address) = self.forget(conn, &error) else {
             return;
@@ -214,6 +219,10 @@ impl Manager {
             let connections = self.slots.established();
             self.breaker.failed(self.now, address, connections);
         }
+        if established && was_rejected {
+            // A handshake only to hear that there is no room is no success.
+            self.book.set_retries(address, retries);
+        }
         let ban_until = self.config.ban_duration;
         match verdict {
             Verdict::Ban(reason) => self.ban(address.ip(), reason, ban_until),
@@ -229,6 +238,16 @@ impl Manager {
             }
             Verdict::Nothing => self.rest(address),
         }
+    }
+
+    /// Whether a handshake is under way that somebody of this IP has begun.
+    fn is_dialled_from(&self, ip: IpAddr) -> bool {
+        let of_ip = |live: &&super::Live| live.connection.address.ip() == ip;
+        let mut of_ip = self.connections.values().filter(of_ip);
+        of_ip.any(|live| {
+            live.connection.is_inbound()
+                && live.connection.state == ConnectionState::AwaitingHandshake
+        })
     }
 
     pub(super) fn measured(&mut self, conn: ConnId, latency: Duration) {
@@ -324,6 +343,8 @@ impl Manager {
             .update(address, |peer| (peer.id, restart(peer, now, max, window)));
         self.records.touch(address);
         match attempt {
+            // The peer may have closed one of two connections, and the other is not complete yet.
+            Some((_, Some(_))) if self.is_dialled_from(address.ip()) => self.rest(address),
             Some((peer_id, Some(attempt))) if self.run == Run::Running => {
                 self.free(address);
                 if !self.restarts.contains(&address) {

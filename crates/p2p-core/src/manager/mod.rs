@@ -25,11 +25,11 @@ use crate::bans::Bans;
 use crate::book::{Book, BookLimits};
 use crate::breaker::Breaker;
 use crate::config::{ConfigError, ManagerConfig};
-use crate::connection::{ConnId, PeerConnection};
+use crate::connection::{ConnId, ConnectionState, PeerConnection};
 use crate::events::ControlEvent;
 use crate::io::{Action, Input, Refusal, Setup, Wake};
 use crate::mode::OperatingMode;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerSource, PeerStatus};
 use crate::slots::Slots;
 use crate::timestamp::Timestamp;
 use persist::Records;
@@ -76,6 +76,8 @@ pub struct Manager {
     /// Slots kept free of newcomers, for a dial that an inbound peer made room for.
     earmarks: usize,
     next_conn: u64,
+    /// Dials so far.
+    dials: u64,
     book: Book,
     bans: Bans,
     breaker: Breaker,
@@ -112,6 +114,8 @@ struct Live {
     was_established: bool,
     /// What it was told to close for: the driver may find another reason first.
     told: Option<CloseReason>,
+    /// Failed attempts before it was admitted.
+    retries: u32,
     /// Until when the address was not to be dialled when the peer dialled us from there or said
     /// that it listens there.
     due: Option<Instant>,
@@ -155,6 +159,7 @@ impl Manager {
             slots: Slots::default(),
             earmarks: 0,
             next_conn: 0,
+            dials: 0,
             book: Book::new(secret, BookLimits::default()),
             bans: Bans::default(),
             breaker: Breaker::default(),
@@ -297,6 +302,25 @@ impl Manager {
         self.connections.get(&conn).map(|live| &live.connection)
     }
 
+    /// Records of those that have dialled us and are admitted, as others of the book have: not to
+    /// be stored, for nobody listens at these ports.
+    pub fn inbound_peers(&self) -> impl Iterator<Item = Peer> {
+        let now = self.timestamp();
+        let admitted = self.connections().filter(|connection| {
+            connection.is_inbound() && connection.state() == ConnectionState::Connected
+        });
+        admitted.filter_map(move |connection| {
+            let version = &connection.ready()?.version;
+            let (network, address) = (self.config.network, connection.address());
+            let mut peer = Peer::new(network, address, PeerSource::Inbound, now);
+            peer.status = PeerStatus::Valid;
+            peer.last_seen = Some(now);
+            peer.user_agent = Some(version.user_agent.to_string());
+            peer.services = version.services;
+            Some(peer)
+        })
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &ManagerConfig {
         &self.config
@@ -344,6 +368,7 @@ impl Manager {
             connection,
             was_established: false,
             told: None,
+            retries: 0,
             due,
             latency: None,
             gossip: peers::GossipBudget::new(self.now),

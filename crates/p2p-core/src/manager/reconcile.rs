@@ -221,6 +221,12 @@ impl Manager {
                     PeerStatus::Unknown,
                     PeerStatus::Inaccessible,
                 ];
+                // Anybody can name addresses without end. Those that are due to be revisited take
+                // turns with them, or a node that has lost its peers would never come back to
+                // them.
+                if self.dials % 2 == 1 {
+                    order.swap(1, 2);
+                }
                 // While nothing works, past success says little: all sorts take turns.
                 let turn = self.breaker.probes() % order.len();
                 order.rotate_left(turn);
@@ -235,6 +241,7 @@ impl Manager {
         self.restarts.retain(|&restart| restart != address);
         self.set_aside.retain(|&aside| aside != address);
         self.earmarks = self.earmarks.saturating_sub(1);
+        self.dials += 1;
         let now = self.timestamp();
         self.book
             .update(address, |peer| peer.last_attempt = Some(now));
@@ -254,10 +261,11 @@ impl Manager {
     /// answers fastest. Of the others the youngest goes of the netgroup that has most of them: who
     /// fills slots from few networks loses them first.
     fn make_room(&mut self) {
-        if self.slots.outbound() >= self.config.min_outbound()
-            || self.earmarks > 0
-            || self.is_evicting()
-        {
+        let own = match &self.mode {
+            OperatingMode::FixedPeerList(fixed) => fixed.len(),
+            OperatingMode::Normal => self.config.min_outbound(),
+        };
+        if self.slots.outbound() >= own || self.earmarks > 0 || self.is_evicting() {
             return;
         }
         if let Some(victim) = self.least_useful_inbound() {

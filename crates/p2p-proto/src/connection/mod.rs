@@ -3,6 +3,8 @@
 mod incoming;
 mod outgoing;
 
+pub use outgoing::PeerLimits;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,8 +39,9 @@ const MAX_CONTROL_BYTES: usize = 64 * 1024;
 /// **After every input, drain the outputs in this order until each is empty**:
 /// [`poll_transmit`](Self::poll_transmit) as far as the socket takes bytes,
 /// [`poll_event`](Self::poll_event), then ask [`poll_timeout`](Self::poll_timeout) when to wake.
-/// After draining events call `receive` again with what it left in the buffer. While
-/// [`wants_read`](Self::wants_read) is false, do not read from the socket.
+/// After draining events, and after writing, call `receive` again with what it left in the buffer,
+/// until it takes no more; only then read more. While [`wants_read`](Self::wants_read) is false,
+/// do not read from the socket.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -15,6 +15,61 @@ use crate::message::{
 /// Peers from this version on take extended frames.
 const EXTENDED_VERSION: i32 = 70016;
 
+/// What a peer takes.
+///
+/// ```
+/// use p2p_proto::{Command, PeerLimits, SendError};
+///
+/// // Until the peer has said more, what every node takes.
+/// let limits = PeerLimits::default();
+/// assert_eq!(limits.of(Command::INV), 1_048_576);
+/// assert_eq!(limits.check(Command::VERACK, 0), Err(SendError::Reserved));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerLimits {
+    announced: u32,
+    takes_extended: bool,
+}
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self {
+            announced: MIN_ANNOUNCED_PAYLOAD,
+            takes_extended: false,
+        }
+    }
+}
+
+impl PeerLimits {
+    /// The longest payload of this command, in bytes.
+    pub fn of(&self, command: Command) -> u64 {
+        let limit = Limits {
+            message: self.announced.into(),
+            ..Limits::DEFAULT
+        }
+        .of(command);
+        match self.takes_extended {
+            true => limit,
+            false => limit.min(u32::MAX.into()),
+        }
+    }
+
+    /// Whether the application may send the peer this command with a payload of this length.
+    ///
+    /// # Errors
+    /// [`SendError::Reserved`], [`SendError::TooLarge`].
+    pub fn check(&self, command: Command, length: u64) -> Result<(), SendError> {
+        if let Command::VERSION | Command::VERACK | Command::PROTOCONF | Command::EXTMSG = command {
+            return Err(SendError::Reserved);
+        }
+        let limit = self.of(command);
+        if length > limit {
+            return Err(SendError::TooLarge { length, limit });
+        }
+        Ok(())
+    }
+}
+
 impl Connection {
     pub(super) fn control(&mut self, message: &Message) {
         self.out.push_control(message);
@@ -70,38 +125,24 @@ impl Connection {
 
     pub(super) fn check_send(&self, command: Command, length: u64) -> Result<(), SendError> {
         self.check_open()?;
-        if let Command::VERSION | Command::VERACK | Command::PROTOCONF | Command::EXTMSG = command {
-            return Err(SendError::Reserved);
-        }
         self.check_peer_limit(command, length)?;
         self.check_room(self.out.unwritten(), length)
     }
 
-    /// The longest payload of this command that the peer takes, in bytes: as its `protoconf` says,
-    /// or the protocol's minimum until one has come.
-    pub fn peer_limit(&self, command: Command) -> u64 {
-        let announced = self
-            .peer
-            .protoconf
-            .as_ref()
-            .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload);
-        let limit = Limits {
-            message: announced.into(),
-            ..Limits::DEFAULT
-        }
-        .of(command);
-        match self.negotiated_version() < EXTENDED_VERSION {
-            true => limit.min(u32::MAX.into()),
-            false => limit,
-        }
+    pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
+        self.peer_limits().check(command, length)
     }
 
-    pub(super) fn check_peer_limit(&self, command: Command, length: u64) -> Result<(), SendError> {
-        let limit = self.peer_limit(command);
-        if length > limit {
-            return Err(SendError::TooLarge { length, limit });
+    /// What the peer takes, as it has said so far.
+    pub fn peer_limits(&self) -> PeerLimits {
+        PeerLimits {
+            announced: self
+                .peer
+                .protoconf
+                .as_ref()
+                .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload),
+            takes_extended: self.negotiated_version() >= EXTENDED_VERSION,
         }
-        Ok(())
     }
 
     /// An empty queue takes one message of any size, or large ones could never leave.

@@ -1,0 +1,123 @@
+//! Saving: all records into a new file, which takes the place of the old one.
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::disk::{Disk, DiskFile};
+use super::file::{Composer, Head};
+use super::state::Shared;
+use super::writer::Paths;
+
+/// Records of one step: some tens of microseconds under the lock, some hundreds to write them, and
+/// then whoever has a ban to write goes first.
+const STEP: usize = 512;
+/// Bytes after which a file under way is synced: no ban can be written meanwhile, nor while the sync
+/// at the end finds more to do.
+const SYNC: usize = 256 << 10;
+
+/// A save under way. A few records at a time: those that change meanwhile are in it as they were
+/// or as they became, and what must not be lost of that is in the journal, which goes on.
+pub(super) struct Save {
+    file: Box<dyn DiskFile>,
+    composer: Composer,
+    last: Option<Uuid>,
+    unsynced: usize,
+    stage: Stage,
+    /// What it contains at least.
+    pub(super) version: u64,
+    pub(super) covered: u64,
+    /// What was appended to the journal since the beginning.
+    pub(super) journaled: Vec<u8>,
+}
+
+enum Stage {
+    Writing,
+    /// All of it, durable; under its temporary name.
+    Written,
+}
+
+impl Save {
+    /// Begins.
+    pub(super) fn begin(
+        disk: &mut dyn Disk,
+        paths: &Paths,
+        shared: &Shared,
+        head: &Head,
+    ) -> io::Result<Self> {
+        let file = disk.create(&paths.temporary)?;
+        let (version, covered) = {
+            let state = shared.read();
+            (state.version, state.seq)
+        };
+        let mut save = Self {
+            file,
+            composer: Composer::default(),
+            last: None,
+            unsynced: 0,
+            stage: Stage::Writing,
+            version,
+            covered,
+            journaled: Vec::new(),
+        };
+        let head = Head {
+            covered: save.covered,
+            ..head.clone()
+        };
+        let piece = save.composer.head(&head);
+        save.write(&piece)?;
+        Ok(save)
+    }
+
+    /// Goes on by one step, with one sync at most: a ban may have to wait for it. Whether the file
+    /// is in its place, durable.
+    pub(super) fn step(
+        &mut self,
+        disk: &mut dyn Disk,
+        paths: &Paths,
+        shared: &Shared,
+        unreadable: &[Box<RawValue>],
+    ) -> io::Result<bool> {
+        match self.stage {
+            Stage::Writing => {
+                let records = shared.read().index.after(self.last, STEP);
+                match records.last() {
+                    Some(last) => {
+                        self.last = Some(last.id);
+                        let piece = self.composer.records(records.iter().map(Arc::as_ref));
+                        self.write(&piece)?;
+                    }
+                    None => self.end(unreadable)?,
+                }
+                Ok(false)
+            }
+            Stage::Written => {
+                disk.rename(&paths.temporary, &paths.file)?;
+                disk.sync_folder(&paths.file)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn end(&mut self, unreadable: &[Box<RawValue>]) -> io::Result<()> {
+        let piece = self.composer.records(unreadable);
+        self.write(&piece)?;
+        let piece = std::mem::take(&mut self.composer).tail();
+        self.file.write(&piece)?;
+        self.file.sync()?;
+        self.stage = Stage::Written;
+        Ok(())
+    }
+
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write(piece)?;
+        self.unsynced += piece.len();
+        if self.unsynced >= SYNC {
+            self.file.sync()?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Who has something to tell: the manager's task, and one task for each connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use p2p_core::{BitcoinMessageEvent, ControlEvent};
+use p2p_proto::{CloseReason, Command, PayloadEvent};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::outlet::{Lossless, Wants};
+use super::registry::{Lists, SubscriberId};
+use super::{Event, PeerEvent, Skipped};
+
+/// Tells the subscribers.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    latest: watch::Receiver<Arc<Lists>>,
+    lists: Arc<Lists>,
+    /// Lossless subscribers who know of the connection.
+    introduced: Vec<SubscriberId>,
+    /// The message whose pieces pass by, and who gets them.
+    streaming: Vec<SubscriberId>,
+}
+
+/// Events that lossless subscribers have no room for yet, in order. While there are any, nothing
+/// further is to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked(VecDeque<(Arc<Lossless>, PeerEvent)>);
+
+impl Blocked {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits until the first of them is delivered. Nothing is lost if this is dropped before.
+    pub(crate) async fn deliver_one(&mut self) {
+        let Some((outlet, event)) = self.0.front() else {
+            return;
+        };
+        let outlet = Arc::clone(outlet);
+        let place = outlet.room_for(event).await;
+        if let Some((_, event)) = self.0.pop_front() {
+            place.put(event);
+        }
+    }
+
+    fn deliver(&mut self, outlet: &Arc<Lossless>, event: PeerEvent) {
+        // Behind those that wait, or one subscriber would see them in another order.
+        let waits = self.0.iter().any(|(other, _)| Arc::ptr_eq(other, outlet));
+        if waits {
+            self.0.push_back((Arc::clone(outlet), event));
+        } else if let Some(event) = outlet.try_deliver(event) {
+            self.0.push_back((Arc::clone(outlet), event));
+        }
+    }
+}
+
+/// A peer, as events name it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) peer_id: Uuid,
+    pub(crate) address: SocketAddr,
+}
+
+impl Publisher {
+    pub(super) fn new(mut latest: watch::Receiver<Arc<Lists>>) -> Self {
+        let lists = latest.borrow_and_update().clone();
+        Self {
+            latest,
+            lists,
+            introduced: Vec::new(),
+            streaming: Vec::new(),
+        }
+    }
+
+    pub(crate) fn control(&mut self, event: &ControlEvent) {
+        for (_, outlet) in &self.lists().lossy {
+            if outlet.wants != Wants::Messages {
+                let event = || Event::Control(event.clone());
+                outlet.offer(0, event, event);
+            }
+        }
+    }
+
+    pub(crate) fn message(&mut self, event: BitcoinMessageEvent, blocked: &mut Blocked) {
+        let lists = Arc::clone(self.lists());
+        let bytes = event.message.payload_len();
+        let command = event.message.command();
+        for (_, outlet) in &lists.lossy {
+            if outlet.wants != Wants::Control {
+                let skipped = || skipped(&event, command, bytes as u64);
+                outlet.offer(bytes, || Event::Message(event.clone()), skipped);
+            }
+        }
+        let source = Source {
+            peer_id: event.peer_id,
+            address: event.address,
+        };
+        for (id, outlet) in &lists.lossless {
+            if outlet.filter.wants(event.peer_id, command) {
+                self.introduce(source, *id, outlet, blocked);
+                blocked.deliver(outlet, PeerEvent::Message(event.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn payload(&mut self, source: Source, event: PayloadEvent, blocked: &mut Blocked) {
+        let lists = Arc::clone(self.lists());
+        if let PayloadEvent::Begin { command, length } = event {
+            self.streaming.clear();
+            let Source { peer_id, address } = source;
+            let skipped = || {
+                Event::Skipped(Skipped {
+                    peer_id,
+                    address,
+                    command,
+                    length,
+                })
+            };
+            for (_, outlet) in &lists.lossy {
+                if outlet.wants != Wants::Control {
+                    outlet.offer(0, skipped, skipped);
+                }
+            }
+            for (id, outlet) in &lists.lossless {
+                if outlet.filter.wants_pieces(peer_id, command) {
+                    self.introduce(source, *id, outlet, blocked);
+                    self.streaming.push(*id);
+                }
+            }
+        }
+        // Who subscribes while a payload passes by does not get the rest of it.
+        for (id, outlet) in &lists.lossless {
+            if self.streaming.contains(id) {
+                let event = PeerEvent::Payload {
+                    peer_id: source.peer_id,
+                    address: source.address,
+                    event: event.clone(),
+                };
+                blocked.deliver(outlet, event);
+            }
+        }
+    }
+
+    /// The peer is admitted.
+    pub(crate) fn established(&mut self, source: Source, blocked: &mut Blocked) {
+        let lists = Arc::clone(self.lists());
+        for (id, outlet) in &lists.lossless {
+            if outlet.filter.wants_peer(source.peer_id) {
+                self.introduce(source, *id, outlet, blocked);
+            }
+        }
+    }
+
+    /// The connection has ended.
+    pub(crate) fn lost(&mut self, source: Source, reason: &CloseReason, blocked: &mut Blocked) {
+        let lists = Arc::clone(self.lists());
+        for (id, outlet) in &lists.lossless {
+            if self.introduced.contains(id) {
+                let event = PeerEvent::Lost {
+                    peer_id: source.peer_id,
+                    address: source.address,
+                    reason: reason.clone(),
+                };
+                blocked.deliver(outlet, event);
+            }
+        }
+    }
+
+    fn introduce(
+        &mut self,
+        source: Source,
+        id: SubscriberId,
+        outlet: &Arc<Lossless>,
+        blocked: &mut Blocked,
+    ) {
+        if !self.introduced.contains(&id) {
+            self.introduced.push(id);
+            let Source { peer_id, address } = source;
+            blocked.deliver(outlet, PeerEvent::Established { peer_id, address });
+        }
+    }
+
+    fn lists(&mut self) -> &Arc<Lists> {
+        // The registry outlives its publishers; if not, there is nobody to tell.
+        if self.latest.has_changed().unwrap_or(false) {
+            self.lists = self.latest.borrow_and_update().clone();
+            let lists = &self.lists;
+            let is_there = |id: &SubscriberId| lists.lossless.iter().any(|(other, _)| other == id);
+            self.introduced.retain(is_there);
+        }
+        &self.lists
+    }
+}
+
+fn skipped(event: &BitcoinMessageEvent, command: Command, length: u64) -> Event {
+    Event::Skipped(Skipped {
+        peer_id: event.peer_id,
+        address: event.address,
+        command,
+        length,
+    })
+}

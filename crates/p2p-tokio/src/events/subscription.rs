@@ -1,0 +1,214 @@
+//! One subscriber, as the application sees it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use p2p_core::{BitcoinMessageEvent, ControlEvent};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::outlet::{Queued, Wants};
+use super::registry::{Entry, Registry};
+use super::{Event, PeerEvent, Skipped};
+
+/// What happens to connections, peers, the listener and the node.
+pub type ControlEvents = Subscription<ControlEvent>;
+/// The messages of all peers.
+pub type BitcoinMessages = Subscription<BitcoinMessageEvent>;
+/// Both, in the order in which they were published.
+pub type Events = Subscription<Event>;
+
+/// A view of what happens, from the moment of subscription on.
+///
+/// A subscriber that reads too slowly slows nobody down: what does not fit into its queue it
+/// misses, and is told how many. A [`Stream`] too, which ends with the manager.
+///
+/// ```no_run
+/// use p2p_tokio::{Manager, RecvError};
+///
+/// # async fn example(manager: &Manager) {
+/// let mut messages = manager.subscribe_bitcoin_messages();
+/// loop {
+///     match messages.recv().await {
+///         Ok(event) => println!("{} from {}", event.message.command(), event.address),
+///         Err(RecvError::Lagged(missed)) => println!("{missed} messages missed"),
+///         Err(RecvError::Skipped(skipped)) => println!("{} bytes skipped", skipped.length),
+///         Err(_) => break,
+///     }
+/// }
+/// # }
+/// ```
+pub struct Subscription<T> {
+    events: mpsc::Receiver<Queued<Event>>,
+    missed: Arc<AtomicU64>,
+    /// Came out behind a gap that is told first.
+    held: Option<Event>,
+    // Last: the queue is closed before the list is changed.
+    _entry: Entry,
+    take: fn(Event) -> Option<Result<T, RecvError>>,
+}
+
+/// Why there is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// This many events were missed here, for the subscriber was too slow.
+    #[error("{0} events were missed")]
+    Lagged(u64),
+    /// A message came here that was not kept.
+    #[error("{} of {} bytes from {} was skipped", .0.command, .0.length, .0.address)]
+    Skipped(Skipped),
+    /// The manager has ended, and everything before that was read.
+    #[error("the manager has ended")]
+    Closed,
+}
+
+impl Registry {
+    pub(crate) fn control_events(self: &Arc<Self>) -> ControlEvents {
+        self.subscribe(Wants::Control, |event| match event {
+            Event::Control(event) => Some(Ok(event)),
+            Event::Message(_) | Event::Skipped(_) => None,
+        })
+    }
+
+    pub(crate) fn bitcoin_messages(self: &Arc<Self>) -> BitcoinMessages {
+        self.subscribe(Wants::Messages, |event| match event {
+            Event::Message(event) => Some(Ok(event)),
+            Event::Skipped(skipped) => Some(Err(RecvError::Skipped(skipped))),
+            Event::Control(_) => None,
+        })
+    }
+
+    pub(crate) fn events(self: &Arc<Self>) -> Events {
+        self.subscribe(Wants::Everything, |event| Some(Ok(event)))
+    }
+}
+
+impl<T> Subscription<T> {
+    pub(super) fn new(
+        entry: Entry,
+        events: mpsc::Receiver<Queued<Event>>,
+        missed: Arc<AtomicU64>,
+        take: fn(Event) -> Option<Result<T, RecvError>>,
+    ) -> Self {
+        Self {
+            events,
+            missed,
+            held: None,
+            _entry: entry,
+            take,
+        }
+    }
+
+    /// The next event. Nothing is lost if this is dropped before it is done.
+    ///
+    /// # Errors
+    /// [`RecvError`]: a gap, after which the next event comes; or the end.
+    pub async fn recv(&mut self) -> Result<T, RecvError> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next event, if there is one now.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<T>, RecvError> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_recv(&mut cx) {
+            Poll::Ready(event) => event.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Events that wait.
+    pub fn len(&self) -> usize {
+        self.events.len() + usize::from(self.held.is_some())
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
+        loop {
+            let event = match self.held.take() {
+                Some(event) => event,
+                None => match self.events.poll_recv(cx) {
+                    Poll::Ready(Some(Queued {
+                        event, missed: 0, ..
+                    })) => event,
+                    Poll::Ready(Some(Queued { event, missed, .. })) => {
+                        self.held = Some(event);
+                        return Poll::Ready(Err(RecvError::Lagged(missed)));
+                    }
+                    // There may be a gap that no event has followed yet.
+                    end => match (self.missed.swap(0, Ordering::Relaxed), end) {
+                        (0, Poll::Pending) => return Poll::Pending,
+                        (0, Poll::Ready(_)) => return Poll::Ready(Err(RecvError::Closed)),
+                        (missed, _) => return Poll::Ready(Err(RecvError::Lagged(missed))),
+                    },
+                },
+            };
+            if let Some(event) = (self.take)(event) {
+                return Poll::Ready(event);
+            }
+        }
+    }
+}
+
+impl<T> Stream for Subscription<T> {
+    type Item = Result<T, RecvError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.get_mut().poll_recv(cx));
+        Poll::Ready(match next {
+            Err(RecvError::Closed) => None,
+            next => Some(next),
+        })
+    }
+}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("waiting", &self.events.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What lossless subscribers get: see
+/// [`subscribe_lossless`](crate::Manager::subscribe_lossless).
+#[derive(Debug)]
+pub struct LosslessEvents {
+    events: mpsc::Receiver<Queued<PeerEvent>>,
+    _entry: Entry,
+}
+
+impl LosslessEvents {
+    pub(super) fn new(entry: Entry, events: mpsc::Receiver<Queued<PeerEvent>>) -> Self {
+        Self {
+            events,
+            _entry: entry,
+        }
+    }
+
+    /// The next event; `None` when the manager has ended. Nothing is lost if this is dropped
+    /// before it is done.
+    pub async fn recv(&mut self) -> Option<PeerEvent> {
+        self.events.recv().await.map(|queued| queued.event)
+    }
+}
+
+impl Stream for LosslessEvents {
+    type Item = PeerEvent;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.get_mut().events.poll_recv(cx));
+        Poll::Ready(next.map(|queued| queued.event))
+    }
+}

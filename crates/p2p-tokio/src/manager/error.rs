@@ -1,0 +1,102 @@
+//! What the manager cannot do, and why.
+
+use std::time::Duration;
+
+use p2p_core::ConfigError;
+use p2p_proto::SendError;
+use p2p_store::StoreError;
+use thiserror::Error;
+use uuid::Uuid;
+
+/// Why the manager did not do what it was asked for.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// [`start`](crate::Manager::start) comes first.
+    #[error("the manager is not started: call start() first")]
+    NotStarted,
+    /// It was started before.
+    #[error("the manager is started already")]
+    AlreadyStarted,
+    /// It was shut down. Make another one.
+    #[error("the manager has ended")]
+    AlreadyStopped,
+    /// The configuration is wrong; nothing has changed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store does not work.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The ban is in force, but the store did not take it. It will be stored when the store works
+    /// again, and is lost if the process ends before.
+    #[error("banned, but not stored: {error}")]
+    BanNotStored {
+        /// What the store says.
+        error: String,
+    },
+    /// Neither the book nor the store knows this peer.
+    #[error("no peer {0} is known")]
+    PeerNotFound(Uuid),
+    /// There were fewer peers by then.
+    #[error("{connected} of {wanted} peers after {} s", .waited.as_secs_f64())]
+    TooFewPeers {
+        /// Peers asked for.
+        wanted: usize,
+        /// Peers connected.
+        connected: usize,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// No resolver could be made of the system's settings.
+    #[error("DNS: {0}")]
+    Resolver(#[from] crate::ResolveError),
+}
+
+impl ManagerError {
+    /// Whether the same call may work later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::NotStarted
+            | Self::BanNotStored { .. }
+            | Self::TooFewPeers { .. }
+            | Self::Resolver(_) => true,
+            Self::AlreadyStarted
+            | Self::AlreadyStopped
+            | Self::Config(_)
+            | Self::PeerNotFound(_) => false,
+        }
+    }
+
+    /// Whether a peer is to be banned for it: never, these are ours.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}
+
+/// Why a message was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendMessageError {
+    /// There is no connection to this peer.
+    #[error("no connection to peer {0}")]
+    UnknownPeer(Uuid),
+    /// The connection does not take it: not ready, full, closed, too large for this peer.
+    #[error(transparent)]
+    Refused(#[from] SendError),
+}
+
+impl SendMessageError {
+    /// Whether the same call may work later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::UnknownPeer(_) => true,
+            Self::Refused(error) => matches!(error, SendError::NotReady | SendError::Full),
+        }
+    }
+
+    /// Whether a peer is to be banned for it: never, these are ours.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,308 @@
+//! The task of one connection: drives a [`Connection`] over a socket, as its docs describe.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use p2p_core::{BitcoinMessageEvent, ConnId, Input};
+use p2p_proto::{
+    CloseReason, Config, Connection, EncodedMessage, Event, Initiator, NetworkFailure, SendError,
+};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use tracing::{debug, trace, warn};
+use uuid::Uuid;
+
+use super::link::TaskEnd;
+use super::socket::Socket;
+use crate::events::{Blocked, Publisher, Source};
+use crate::manager::Report;
+
+/// Who a connection is to, and whom it tells.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) conn: ConnId,
+    pub(crate) peer_id: Uuid,
+    pub(crate) address: SocketAddr,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) publisher: Publisher,
+}
+
+impl Owner {
+    /// Tells the manager. Once that has ended nobody needs to know.
+    pub(crate) async fn report(&self, input: Input) {
+        let _ = self.reports.send(Report::Input(input)).await;
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            peer_id: self.peer_id,
+            address: self.address,
+        }
+    }
+}
+
+/// Runs a connection to its end, and tells the manager of that last.
+pub(crate) fn run(
+    stream: TcpStream,
+    connection: Connection,
+    owner: Owner,
+    task: TaskEnd,
+) -> impl Future<Output = ()> + Send {
+    // Pongs are small and must not wait for more.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "TCP_NODELAY not set");
+    }
+    // On the heap: a future holds what it waits with, and what it was made of, each at its size.
+    let driver = Box::new(Driver {
+        socket: Socket::new(stream),
+        connection,
+        owner,
+        task,
+        blocked: Blocked::default(),
+        unsent: None,
+        config: None,
+    });
+    driver.run()
+}
+
+struct Driver {
+    socket: Socket,
+    connection: Connection,
+    owner: Owner,
+    task: TaskEnd,
+    /// What lossless subscribers have no room for: no further event comes out meanwhile.
+    blocked: Blocked,
+    /// A message that the connection has no room for.
+    unsent: Option<Arc<EncodedMessage>>,
+    /// The settings in force, if they are not the first.
+    config: Option<Arc<Config>>,
+}
+
+impl Driver {
+    async fn run(mut self: Box<Self>) {
+        let sleep = tokio::time::sleep(std::time::Duration::ZERO);
+        tokio::pin!(sleep);
+        let reason = loop {
+            self.write();
+            let held = self.socket.input.len();
+            if let Some(reason) = self.take_events().await {
+                break reason;
+            }
+            // What the events led to goes out before anything is waited for.
+            self.write();
+            self.task.gauges.show(&self.connection);
+            // A connection with too much to say leaves bytes behind, and there may be room now:
+            // they come before those that are still to be read, or they would pile up. Others
+            // have their turn first, or one that floods us would be all that is served.
+            let left = self.socket.input.len();
+            if self.connection.wants_read() && (1..held).contains(&left) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.socket.rest();
+            self.wait(sleep.as_mut()).await;
+        };
+        self.end(reason).await;
+    }
+
+    /// Waits for the next thing to do, and does it.
+    async fn wait(&mut self, mut sleep: Pin<&mut Sleep>) {
+        let deadline = self.connection.poll_timeout().map(|(at, _)| at);
+        set_sleep(sleep.as_mut(), deadline);
+        let wants_read = self.connection.wants_read();
+        let interest = self.socket.interest(wants_read);
+        let takes_messages = self.unsent.is_none() && self.connection.is_connected();
+        tokio::select! {
+            ready = self.socket.ready(interest.unwrap_or(Interest::ERROR)), if interest.is_some() => {
+                let reads = |ready: tokio::io::Ready| ready.is_readable() || ready.is_read_closed();
+                let read = match ready {
+                    Ok(ready) if reads(ready) => self.socket.read(),
+                    Ok(_) => Ok(true),
+                    Err(error) => Err(error),
+                };
+                match read {
+                    Ok(true) => {}
+                    Ok(false) => self.fail(NetworkFailure::Eof),
+                    Err(error) => self.fail(NetworkFailure::from(error.kind())),
+                }
+            }
+            () = sleep, if deadline.is_some() => self.connection.handle_timeout(now()),
+            message = self.task.messages.recv(), if takes_messages => {
+                if let Some(message) = message {
+                    self.send(message);
+                }
+                // All that wait leave in one write.
+                while self.unsent.is_none()
+                    && let Ok(message) = self.task.messages.try_recv()
+                {
+                    self.send(message);
+                }
+            }
+            changed = self.task.control.changed() => self.obey(changed.is_ok()),
+            () = self.blocked.deliver_one(), if !self.blocked.is_empty() => {}
+        }
+    }
+
+    /// Does what the manager has decided. A manager that is gone wants everything to end.
+    fn obey(&mut self, is_there: bool) {
+        let now = now();
+        let control = self.task.control.borrow_and_update().clone();
+        if let Some(config) = control.config
+            && !self
+                .config
+                .as_ref()
+                .is_some_and(|old| Arc::ptr_eq(old, &config))
+        {
+            self.connection.configure(now, config.clone());
+            self.config = Some(config);
+        }
+        if control.admitted && !self.connection.is_connected() {
+            self.connection.admit(now);
+            self.owner
+                .publisher
+                .established(self.owner.source(), &mut self.blocked);
+            self.show_limits();
+        }
+        if let Some(reason) = control.close {
+            self.connection.close(now, reason);
+        }
+        if !is_there {
+            self.connection.close(now, CloseReason::Shutdown);
+        }
+    }
+
+    fn send(&mut self, message: Arc<EncodedMessage>) {
+        match self.connection.send_encoded(now(), &message) {
+            Ok(()) => trace!(command = %message.command(), bytes = message.len(), "message sent"),
+            Err(SendError::Full) => self.unsent = Some(message),
+            // It was checked, and the peer has lowered its limit or hung up since.
+            Err(error) => warn!(command = %message.command(), %error, "message not sent"),
+        }
+    }
+
+    fn write(&mut self) {
+        let now = now();
+        if let Err(error) = self.socket.write(&mut self.connection, now) {
+            self.fail(NetworkFailure::from(error.kind()));
+        }
+        // There may be room now.
+        if let Some(message) = self.unsent.take() {
+            self.send(message);
+        }
+    }
+
+    /// Takes what comes out of the bytes that were read, as much as the connection's queue of
+    /// events holds; the reason when that was the end.
+    async fn take_events(&mut self) -> Option<CloseReason> {
+        self.connection.receive(now(), &mut self.socket.input);
+        while self.blocked.is_empty()
+            && let Some(event) = self.connection.poll_event()
+        {
+            if let Event::Closed(reason) = event {
+                return Some(reason);
+            }
+            self.tell(event).await;
+        }
+        None
+    }
+
+    async fn tell(&mut self, event: Event) {
+        let conn = self.owner.conn;
+        match event {
+            Event::Ready(ready) => {
+                self.owner.report(Input::Ready { conn, ready }).await;
+            }
+            Event::Message(message) => {
+                trace!(command = %message.command(), bytes = message.payload_len(), "message received");
+                if let Some(input) = Input::from_message(conn, &message) {
+                    self.owner.report(input).await;
+                }
+                match &message {
+                    p2p_proto::Message::Pong(_) => self.measure().await,
+                    p2p_proto::Message::Protoconf(_) => self.show_limits(),
+                    _ => {}
+                }
+                let Source { peer_id, address } = self.owner.source();
+                let event = BitcoinMessageEvent::new(peer_id, address, message);
+                self.owner.publisher.message(event, &mut self.blocked);
+            }
+            Event::Payload(event) => {
+                let source = self.owner.source();
+                self.owner
+                    .publisher
+                    .payload(source, event, &mut self.blocked);
+            }
+            Event::Discarded(discarded) => {
+                debug!(command = ?discarded.command, why = %discarded.why, "frame dropped");
+            }
+            other => debug!(event = ?other, "event of a newer version"),
+        }
+    }
+
+    async fn measure(&self) {
+        let conn = self.owner.conn;
+        if let Some(latency) = self.connection.latency() {
+            self.owner.report(Input::Latency { conn, latency }).await;
+        }
+    }
+
+    fn show_limits(&self) {
+        let limits = self
+            .connection
+            .is_connected()
+            .then(|| self.connection.peer_limits());
+        self.task.limits.send_replace(limits);
+    }
+
+    fn fail(&mut self, failure: NetworkFailure) {
+        self.connection.close(now(), failure.into());
+    }
+
+    async fn end(self: Box<Self>, reason: CloseReason) {
+        let Self {
+            socket,
+            connection,
+            mut owner,
+            task,
+            mut blocked,
+            ..
+        } = *self;
+        // No message is taken any more.
+        task.gauges.show(&connection);
+        drop((connection, task));
+        match reason.initiator() {
+            Initiator::Local => socket.linger().await,
+            Initiator::Remote => drop(socket),
+        }
+        owner.publisher.lost(owner.source(), &reason, &mut blocked);
+        // The slot is taken until the subscribers know, so that no more than there are slots wait
+        // for one that does not read.
+        while !blocked.is_empty() {
+            tokio::select! {
+                () = blocked.deliver_one() => {}
+                () = owner.reports.closed() => break,
+            }
+        }
+        let conn = owner.conn;
+        owner.report(Input::Closed { conn, reason }).await;
+    }
+}
+
+/// tokio's clock, so that its paused time is ours too.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Wakes at the deadline, if there is one.
+pub(crate) fn set_sleep(sleep: Pin<&mut Sleep>, deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        let deadline = deadline.into();
+        if sleep.deadline() != deadline {
+            sleep.reset(deadline);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Who hears what: several at once, too slow, too late, and without a gap.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_tokio::p2p_proto::Nonce;
+use p2p_tokio::{
+    BitcoinMessages, Command, ControlEvent, Event, Filter, Message, PayloadEvent, PeerEvent,
+    RecvError,
+};
+
+use crate::support::*;
+
+fn numbered(n: u64) -> Message {
+    Message::Ping(Nonce(n))
+}
+
+fn number(message: &Message) -> Option<u64> {
+    match message {
+        Message::Ping(Nonce(n)) => Some(*n),
+        _ => None,
+    }
+}
+
+fn large(len: usize) -> Message {
+    let command = Command::new("large").unwrap();
+    let payload = vec![7; len].into();
+    Message::Unknown { command, payload }
+}
+
+/// A listener of these settings, and a peer that is connected to it.
+async fn connected(config: p2p_tokio::ManagerConfig) -> (Node, RemotePeer) {
+    let mut node = Node::start(config).await;
+    let address = node.address().await;
+    let mut peer = RemotePeer::dial(address, 2).await;
+    peer.shake_hands().await;
+    node.manager.wait_for_peers(1, PATIENCE).await.unwrap();
+    (node, peer)
+}
+
+/// The numbers up to `last`, and how many were missed.
+async fn numbers_to(last: u64, messages: &mut BitcoinMessages) -> (Vec<u64>, u64) {
+    let (mut seen, mut missed) = (Vec::new(), 0);
+    while seen.last() != Some(&last) {
+        match messages.recv().await {
+            Ok(event) => seen.extend(number(&event.message)),
+            Err(RecvError::Lagged(count)) => missed += count,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (seen, missed)
+}
+
+#[tokio::test]
+async fn test_multiple_subscribers_receive_events() {
+    let (node, mut peer) = connected(listening()).await;
+    let mut first = node.manager.subscribe_bitcoin_messages();
+    let mut second = node.manager.subscribe_bitcoin_messages();
+    for n in 0..100 {
+        peer.send(numbered(n)).await;
+    }
+    let all: Vec<u64> = (0..100).collect();
+    assert_eq!(numbers_to(99, &mut first).await, (all.clone(), 0));
+    assert_eq!(numbers_to(99, &mut second).await, (all, 0));
+}
+
+#[tokio::test]
+async fn test_channel_overflow_handling() {
+    let mut config = listening();
+    config.event_channel_capacity = 10;
+    let (node, mut peer) = connected(config).await;
+    let mut slow = node.manager.subscribe_bitcoin_messages();
+    let mut quick = node.manager.subscribe_bitcoin_messages();
+    let mut quick_seen = Vec::new();
+    for n in 0..100 {
+        peer.send(numbered(n)).await;
+        quick_seen.extend(numbers_to(n, &mut quick).await.0);
+    }
+    // The slow one has cost neither the network nor the other anything.
+    assert_eq!(quick_seen, (0..100).collect::<Vec<_>>());
+    assert_eq!(slow.len(), 10);
+    for n in 0..10 {
+        let event = slow.recv().await.unwrap();
+        assert_eq!(number(&event.message), Some(n));
+    }
+    assert_eq!(slow.recv().await, Err(RecvError::Lagged(90)));
+    peer.send(numbered(100)).await;
+    assert_eq!(numbers_to(100, &mut slow).await, (vec![100], 0));
+}
+
+#[tokio::test]
+async fn a_gap_is_told_where_it_is() {
+    let mut config = listening();
+    config.event_channel_capacity = 4;
+    let (node, mut peer) = connected(config).await;
+    let mut slow = node.manager.subscribe_bitcoin_messages();
+    for n in 0..10 {
+        peer.send(numbered(n)).await;
+    }
+    peer.barrier(10).await;
+    // One is read, so that the next one has room, behind a gap.
+    assert_eq!(number(&slow.recv().await.unwrap().message), Some(0));
+    peer.barrier(11).await;
+    let mut story = Vec::new();
+    for _ in 0..5 {
+        story.push(slow.recv().await.map(|event| number(&event.message)));
+    }
+    let gap = Err(RecvError::Lagged(7));
+    assert_eq!(
+        story,
+        [Ok(Some(1)), Ok(Some(2)), Ok(Some(3)), gap, Ok(Some(11))]
+    );
+}
+
+#[tokio::test]
+async fn test_late_subscriber_doesnt_receive_old_events() {
+    let (node, mut peer) = connected(listening()).await;
+    peer.barrier(1).await;
+    let mut late = node.manager.subscribe_bitcoin_messages();
+    let mut late_control = node.manager.subscribe_control_events();
+    peer.barrier(2).await;
+    assert_eq!(numbers_to(2, &mut late).await, (vec![2], 0));
+    drop(peer);
+    let first = late_control.recv().await.unwrap();
+    assert!(
+        matches!(first, ControlEvent::ConnectionLost { .. }),
+        "{first:?}"
+    );
+}
+
+#[tokio::test]
+async fn test_channel_capacity_configuration() {
+    for capacity in [1, 7, 64] {
+        let mut config = listening();
+        config.event_channel_capacity = capacity;
+        let (node, mut peer) = connected(config).await;
+        let mut messages = node.manager.subscribe_bitcoin_messages();
+        for n in 0..100 {
+            peer.send(numbered(n)).await;
+        }
+        peer.barrier(100).await;
+        assert_eq!(messages.len(), capacity);
+        for _ in 0..capacity {
+            messages.recv().await.unwrap();
+        }
+        let missed = 101 - capacity as u64;
+        assert_eq!(messages.recv().await, Err(RecvError::Lagged(missed)));
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_bytes_is_announced_as_skipped() {
+    let mut config = listening();
+    config.event_channel_bytes = 1_000_000;
+    config.connection.stream_above = 900_000;
+    let (node, mut peer) = connected(config).await;
+    let mut slow = node.manager.subscribe_bitcoin_messages();
+    for _ in 0..3 {
+        peer.send(large(400_000)).await;
+    }
+    peer.barrier(5).await;
+    for _ in 0..2 {
+        assert_eq!(slow.recv().await.unwrap().message.payload_len(), 400_000);
+    }
+    let Err(RecvError::Skipped(skipped)) = slow.recv().await else {
+        panic!("the third did not fit");
+    };
+    assert_eq!(
+        (skipped.command.as_str(), skipped.length),
+        ("large", 400_000)
+    );
+    assert_eq!(numbers_to(5, &mut slow).await, (vec![5], 0));
+    // What was read has made room.
+    peer.send(large(400_000)).await;
+    assert_eq!(slow.recv().await.unwrap().message.payload_len(), 400_000);
+}
+
+#[tokio::test]
+async fn of_one_peer_comes_established_then_messages_then_lost() {
+    let mut node = Node::start(listening()).await;
+    let address = node.address().await;
+    let mut events = node.manager.events();
+    for _ in 0..20 {
+        let mut peer = RemotePeer::dial(address, 2).await;
+        // Everything at once: messages wait behind the handshake.
+        peer.send(version("/Bitcoin SV:1.2.2/")).await;
+        peer.send(Message::Verack).await;
+        for n in 0..20 {
+            peer.send(numbered(n)).await;
+        }
+        peer.barrier(20).await;
+        drop(peer);
+        let mut story = Vec::new();
+        loop {
+            match events.recv().await.unwrap() {
+                Event::Control(ControlEvent::ConnectionEstablished { .. }) => story.push(1000),
+                Event::Control(ControlEvent::ConnectionLost { .. }) => break,
+                Event::Message(event) => story.extend(number(&event.message)),
+                _ => {}
+            }
+        }
+        let expected: Vec<u64> = [1000].into_iter().chain(0..=20).collect();
+        assert_eq!(story, expected);
+    }
+}
+
+#[tokio::test]
+async fn who_must_miss_nothing_holds_up_its_peer_alone() {
+    let (mut node, mut talker) = connected(listening()).await;
+    let mut all = node
+        .manager
+        .subscribe_lossless(Filter::commands([Command::new("large").unwrap()]), 4);
+    // More than the queue, the connection's buffers and the sockets hold.
+    let (count, len) = (400_u64, 100_000);
+    let sender = tokio::spawn(async move {
+        for _ in 0..count {
+            talker.send(large(len)).await;
+        }
+        talker
+    });
+    let mut got = 0;
+    let mut story = Vec::new();
+    while got < count {
+        match all.recv().await.unwrap() {
+            PeerEvent::Message(event) => {
+                assert_eq!(event.message.payload_len(), len);
+                got += 1;
+            }
+            event => story.push(event),
+        }
+    }
+    assert!(
+        matches!(&story[..], [PeerEvent::Established { .. }]),
+        "{story:?}"
+    );
+    drop(sender.await.unwrap());
+    assert!(matches!(all.recv().await, Some(PeerEvent::Lost { .. })));
+    node.lost().await;
+}
+
+#[tokio::test]
+async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
+    let mut config = listening();
+    // A pong that is late by this would end a connection that is not read.
+    config.connection.ping_interval = Duration::from_millis(100);
+    config.connection.ping_timeout = Duration::from_millis(400);
+    let (mut node, mut talker) = connected(config).await;
+    let address = node.manager.connections().await.unwrap()[0].peer_id;
+    let listens_at = node.listens_at.unwrap();
+    let mut blocked = node.manager.subscribe_lossless(
+        Filter::commands([Command::new("large").unwrap()]).of_peers([address]),
+        1,
+    );
+    let mut quiet = RemotePeer::dial(listens_at, 3).await;
+    quiet.shake_hands().await;
+    node.established().await;
+    let quiet = tokio::spawn(async move {
+        // Answers pings, and measures that they go on.
+        let mut pings = 0;
+        while pings < 15 {
+            if let Some(Message::Ping(nonce)) = quiet.recv().await {
+                quiet.send(Message::Pong(nonce)).await;
+                pings += 1;
+            }
+        }
+        quiet
+    });
+    let flood = tokio::spawn(async move {
+        for _ in 0..200 {
+            talker.send(large(100_000)).await;
+        }
+        talker
+    });
+    // The consumer reads nothing for as long as fifteen pings of the quiet peer take.
+    let _quiet = quiet.await.unwrap();
+    assert_eq!(node.manager.get_connection_count(), 2);
+    let mut got = 0;
+    while got < 200 {
+        if let PeerEvent::Message(_) = blocked.recv().await.unwrap() {
+            got += 1;
+        }
+    }
+    flood.await.unwrap();
+}
+
+#[tokio::test]
+async fn big_payloads_come_in_pieces_to_who_asked_and_are_skipped_for_others() {
+    let mut config = listening();
+    config.connection.stream_above = 64 * 1024;
+    let (node, mut peer) = connected(config).await;
+    let command = Command::new("large").unwrap();
+    let mut pieces = node
+        .manager
+        .subscribe_lossless(Filter::commands([command]).with_payloads(), 8);
+    let mut messages = node.manager.subscribe_bitcoin_messages();
+    let len = 1_000_000;
+    let sender = tokio::spawn(async move {
+        peer.send(large(len)).await;
+        peer.barrier(9).await;
+        peer
+    });
+    assert!(matches!(
+        pieces.recv().await,
+        Some(PeerEvent::Established { .. })
+    ));
+    let mut bytes = 0;
+    let mut next = async || match pieces.recv().await {
+        Some(PeerEvent::Payload { event, .. }) => event,
+        other => panic!("{other:?}"),
+    };
+    let begin = next().await;
+    assert!(
+        matches!(
+            begin,
+            PayloadEvent::Begin {
+                length: 1_000_000,
+                ..
+            }
+        ),
+        "{begin:?}"
+    );
+    loop {
+        match next().await {
+            PayloadEvent::Chunk(chunk) => {
+                assert!(chunk.iter().all(|byte| *byte == 7));
+                bytes += Bytes::len(&chunk);
+            }
+            PayloadEvent::End { checksum_ok } => {
+                assert_eq!(checksum_ok, Some(true));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bytes, len);
+    let skipped = messages.recv().await;
+    assert!(matches!(skipped, Err(RecvError::Skipped(skipped)) if skipped.length == 1_000_000));
+    assert_eq!(numbers_to(9, &mut messages).await, (vec![9], 0));
+    sender.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_within_a_payload_is_told_as_lost() {
+    let mut config = listening();
+    config.connection.stream_above = 64 * 1024;
+    let (node, mut peer) = connected(config).await;
+    let mut pieces = node
+        .manager
+        .subscribe_lossless(Filter::all().with_payloads(), 8);
+    let mut frame = bytes::BytesMut::new();
+    p2p_tokio::p2p_proto::encode_frame(p2p_tokio::Network::Regtest, &large(1_000_000), &mut frame);
+    use tokio::io::AsyncWriteExt;
+    peer.frames
+        .get_mut()
+        .write_all(&frame[..500_000])
+        .await
+        .unwrap();
+    drop(peer);
+    let mut last = None;
+    loop {
+        match pieces.recv().await.unwrap() {
+            PeerEvent::Lost { .. } => break,
+            event => last = Some(event),
+        }
+    }
+    assert!(
+        matches!(
+            last,
+            Some(PeerEvent::Payload {
+                event: PayloadEvent::Chunk(_) | PayloadEvent::Begin { .. },
+                ..
+            })
+        ),
+        "{last:?}"
+    );
+}

@@ -1,0 +1,154 @@
+//! What can be seen of a world only from above.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use p2p_core::{Manager, OperatingMode};
+
+use super::World;
+use crate::invariants::{Rule, Violation};
+use crate::ledger::Tally;
+use crate::network::HostId;
+use crate::node::Node;
+
+/// How long two nodes may take to see that they have two connections, and to end one.
+const RESOLUTION: Duration = Duration::from_secs(10);
+
+impl World {
+    /// What all nodes together did.
+    pub fn tally(&self) -> Tally {
+        self.nodes().map(|(_, node)| node.tally()).sum()
+    }
+
+    /// Connections between these hosts and others, that both ends keep.
+    pub fn bridges(&self, these: &BTreeSet<HostId>) -> usize {
+        let now = self.net.now;
+        let mut count = 0;
+        for (_, node) in self.nodes().filter(|(host, _)| these.contains(host)) {
+            let kept = node.settled_sockets(now, Duration::ZERO);
+            let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
+            count += peers.filter(|peer| !these.contains(peer)).count();
+        }
+        count
+    }
+
+    /// Into how many parts the running nodes fall, none connected to another.
+    pub fn parts(&self) -> usize {
+        let now = self.net.now;
+        let mut left: BTreeSet<HostId> = self.nodes().map(|(host, _)| host).collect();
+        left.retain(|&host| self.node(host).is_some_and(Node::is_up));
+        let mut parts = 0;
+        while let Some(first) = left.pop_first() {
+            parts += 1;
+            let mut reached = vec![first];
+            while let Some(node) = reached.pop().and_then(|host| self.node(host)) {
+                let kept = node.settled_sockets(now, Duration::ZERO);
+                let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
+                reached.extend(peers.filter(|peer| left.remove(peer)));
+            }
+        }
+        parts
+    }
+
+    /// Connections of a host with nodes, which other programs are not.
+    pub fn honest_connections(&self, host: HostId) -> usize {
+        let Some(node) = self.node(host) else {
+            return 0;
+        };
+        let sockets = node.settled_sockets(self.net.now, Duration::ZERO);
+        let peers = sockets.filter_map(|socket| self.net.owner(socket.peer()));
+        peers.filter(|&peer| self.node(peer).is_some()).count()
+    }
+
+    /// Nodes that have fewer connections than they should, faults apart: fewer than their target
+    /// while there are others with room for them; with a fixed list, without one of those, and
+    /// with room for it.
+    pub fn below_target(&self) -> Vec<HostId> {
+        let below_target = |(id, node): &(HostId, &Node)| match node.mode() {
+            OperatingMode::Normal => {
+                let (has, target) = (node.connected(), node.config().target_connections);
+                node.manager().is_some() && has < target && has < self.within_reach(*id)
+            }
+            OperatingMode::FixedPeerList(list) => list.iter().any(|&address| {
+                let other = self.nodes().find(|(_, other)| other.address() == address);
+                other.is_some_and(|(_, other)| {
+                    self.get_along(node, other)
+                        && other.has_room()
+                        && !node.is_connected_to(address)
+                })
+            }),
+        };
+        let below_target = self.nodes().filter(below_target);
+        below_target.map(|(id, _)| id).collect()
+    }
+
+    /// Writes into the record what the managers of nodes below their targets say about it.
+    pub(super) fn explain_shortage(&mut self) {
+        for host in self.below_target() {
+            let explanation = self
+                .node(host)
+                .and_then(Node::manager)
+                .map(Manager::explain);
+            let reach = self.within_reach(host);
+            self.net.note(
+                host,
+                format_args!("is below its target, {reach} in reach: {explanation:?}"),
+            );
+        }
+    }
+
+    /// How many other nodes a node could connect to.
+    fn within_reach(&self, id: HostId) -> usize {
+        let Some(node) = self.node(id) else {
+            return 0;
+        };
+        let others = self.nodes().filter(|(other, _)| *other != id);
+        let reachable = |other: &Node| {
+            let has_room = other.has_room() || node.is_connected_to(other.address());
+            has_room && self.get_along(node, other)
+        };
+        others.filter(|(_, other)| reachable(other)).count()
+    }
+
+    fn get_along(&self, a: &Node, b: &Node) -> bool {
+        let now = self.net.now;
+        a.manager().is_some()
+            && b.manager().is_some()
+            && b.config().enable_listener
+            && !a.has_banned(now, b.ip())
+            && !b.has_banned(now, a.ip())
+    }
+
+    /// Two nodes with two connections that both of them keep.
+    pub(super) fn check_duplicates(&self) -> Result<(), Violation> {
+        let now = self.net.now;
+        if now < self.net.lines_changed_at + RESOLUTION {
+            return Ok(());
+        }
+        let worth_a_look = self.nodes().filter(|(_, node)| node.has_an_ip_twice());
+        for (host, node) in worth_a_look {
+            let mut peers = Vec::new();
+            for socket in node.settled_sockets(now, RESOLUTION) {
+                let there = socket.peer();
+                if let Some(other) = self.net.owner(there)
+                    && !self.net.is_broken(socket)
+                    && !self.net.is_cut(host, other)
+                    && let Some(node) = self.node(other)
+                    && node.keeps(there, now, RESOLUTION)
+                {
+                    peers.push(other);
+                }
+            }
+            peers.sort_unstable();
+            if let Some(twice) = peers.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Violation {
+                    time: now,
+                    host: Some(host),
+                    rule: Rule::Duplicate,
+                    what: format!("two connections with {}", twice[0]),
+                });
+            }
+        }
+        Ok(())
+    }
+}
