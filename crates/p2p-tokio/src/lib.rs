@@ -19,7 +19,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use p2p_tokio::{InMemoryPeerStore, Manager, ManagerConfig, Message, Network};
+//! use p2p_tokio::{InMemoryPeerStore, Manager, ManagerConfig, Message, Network, RecvError};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = ManagerConfig::new(Network::Mainnet);
@@ -28,11 +28,15 @@
 //! manager.start().await?;
 //! manager.wait_for_peers(1, Duration::from_secs(60)).await?;
 //! manager.broadcast(&Message::GetAddr);
-//! while let Ok(event) = messages.recv().await {
-//!     println!("{} from {}", event.message.command(), event.address);
+//! loop {
+//!     match messages.recv().await {
+//!         Ok(event) => println!("{} from {}", event.message.command(), event.address),
+//!         Err(RecvError::Closed) => return Ok(()),
+//!         // Too slow for some, or one was too large to be kept.
+//!         Err(missed) => println!("{missed}"),
+//!     }
 //! }
-//! manager.shutdown().await;
-//! # Ok(()) }
+//! # }
 //! ```
 //!
 //! # What is decided where

@@ -138,8 +138,8 @@ pub struct ManagerConfig {
     /// 24 h, as in the node: addresses change hands.
     #[serde(with = "text::or_forever")]
     pub ban_duration: Option<Duration>,
-    /// When an inaccessible peer is tried again, if no other is left. Default 1 h: soon enough
-    /// after an outage, too seldom to bother a host that is gone.
+    /// When an inaccessible peer may be tried again, in turn with those that were never tried.
+    /// Default 1 h: soon enough after an outage, too seldom to bother a host that is gone.
     #[serde(with = "text")]
     pub inaccessible_retry: Duration,
 

@@ -42,11 +42,10 @@ use actor::{Actor, LinksByPeer, REPORTS, REQUESTS, Request};
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let config = ManagerConfig::new(Network::Mainnet);
 /// let manager = Manager::new(config, Arc::new(InMemoryPeerStore::new()))?;
-/// let mut messages = manager.subscribe_bitcoin_messages();
+/// let mut events = manager.subscribe_control_events();
 /// manager.start().await?;
-/// while let Ok(event) = messages.recv().await {
-///     println!("{}: {}", event.address, event.message.command());
-/// }
+/// println!("{:?}", events.recv().await?);
+/// manager.shutdown().await;
 /// # Ok(())
 /// # }
 /// ```
