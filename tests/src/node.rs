@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_core::{BatchId, Command, ConnId, Input, Manager, ManagerConfig, OperatingMode, Timestamp};
+use p2p_core::{
+    BatchId, Command, ConnId, ControlEvent, Input, Manager, ManagerConfig, OperatingMode, Timestamp,
+};
 use p2p_proto::Clock;
 
 use crate::disk::Disk;
@@ -68,6 +70,8 @@ pub struct Node {
     /// later one.
     incarnation: u32,
     cannot_listen: bool,
+    /// What its application was told, if somebody wants to know.
+    pub(crate) told: Option<Vec<ControlEvent>>,
     /// Since when it is to be down.
     stopping_since: Option<Time>,
     /// Until when its application reads nothing.
@@ -110,6 +114,7 @@ impl Node {
             running: None,
             incarnation: 0,
             cannot_listen: false,
+            told: None,
             stopping_since: None,
             stalled_until: None,
             pace: Pace::default(),
@@ -117,6 +122,16 @@ impl Node {
     }
 
     // what is done to it
+
+    /// Keeps what the application is told from now on, for [`told`](Self::told).
+    pub fn record(&mut self) {
+        self.told.get_or_insert_default();
+    }
+
+    /// Takes out what the application was told since the last time.
+    pub fn told(&mut self) -> Vec<ControlEvent> {
+        self.told.as_mut().map(std::mem::take).unwrap_or_default()
+    }
 
     /// Tells the manager something, as an operator or an application would.
     pub fn command(&mut self, net: &mut Network, command: Command) {

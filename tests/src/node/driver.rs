@@ -93,6 +93,9 @@ impl Node {
             Action::Notify(event) => {
                 net.note(host, format_args!("{event:?}"));
                 self.ledger.notified(&event);
+                if let Some(told) = &mut self.told {
+                    told.push(event);
+                }
             }
             Action::Stopped => {
                 if let Some(running) = &mut self.running {

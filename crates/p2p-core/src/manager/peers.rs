@@ -265,6 +265,10 @@ impl Manager {
         }
         let now = self.timestamp();
         let sample = self.book.sample(MAX_ADDR, self.rng.next_u64());
+        if sample.is_empty() {
+            // As the node: who knows nobody says nothing.
+            return;
+        }
         let entries = sample.into_iter().map(|peer| TimedAddress {
             time: seconds(peer.last_seen.unwrap_or(peer.status_timestamp).min(now)),
             address: NetworkAddress::new(peer.services, peer.address()),

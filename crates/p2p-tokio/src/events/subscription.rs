@@ -10,6 +10,7 @@ use futures_core::Stream;
 use p2p_core::{BitcoinMessageEvent, ControlEvent};
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::outlet::{Queued, Wants};
 use super::registry::{Entry, Registry};
@@ -117,8 +118,12 @@ impl<T> Subscription<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<Option<T>, RecvError> {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_recv(&mut cx) {
+        let next = self.next(|events| match events.try_recv() {
+            Ok(queued) => Poll::Ready(Some(queued)),
+            Err(TryRecvError::Empty) => Poll::Pending,
+            Err(TryRecvError::Disconnected) => Poll::Ready(None),
+        });
+        match next {
             Poll::Ready(event) => event.map(Some),
             Poll::Pending => Ok(None),
         }
@@ -135,10 +140,17 @@ impl<T> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
+        self.next(|events| events.poll_recv(cx))
+    }
+
+    fn next(
+        &mut self,
+        mut next: impl FnMut(&mut mpsc::Receiver<Queued<Event>>) -> Poll<Option<Queued<Event>>>,
+    ) -> Poll<Result<T, RecvError>> {
         loop {
             let event = match self.held.take() {
                 Some(event) => event,
-                None => match self.events.poll_recv(cx) {
+                None => match next(&mut self.events) {
                     Poll::Ready(Some(Queued {
                         event, missed: 0, ..
                     })) => event,

@@ -374,3 +374,20 @@ async fn a_connection_that_ends_within_a_payload_is_told_as_lost() {
         "{last:?}"
     );
 }
+
+#[tokio::test]
+async fn everything_that_waits_can_be_taken_at_once() {
+    let (node, mut peer) = connected(listening()).await;
+    let mut messages = node.manager.subscribe_bitcoin_messages();
+    // More than the runtime lets a task have in one turn.
+    for n in 0..900 {
+        peer.send(numbered(n)).await;
+    }
+    peer.barrier(900).await;
+    let mut taken = 0;
+    while let Some(event) = messages.try_recv().unwrap() {
+        assert_eq!(number(&event.message), Some(taken));
+        taken += 1;
+    }
+    assert_eq!(taken, 901);
+}
