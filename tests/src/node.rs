@@ -261,12 +261,6 @@ impl Node {
         self.ledger.tally
     }
 
-    /// Whether it was reported that an IP is banned here.
-    pub fn has_banned(&self, now: Time, ip: IpAddr) -> bool {
-        let wall = self.local.clock(now).unix(self.local.instant(now));
-        self.ledger.is_banned(ip, Timestamp::from_unix(wall))
-    }
-
     /// Whether it runs, and was not asked to end.
     pub(crate) fn is_up(&self) -> bool {
         self.running.is_some() && self.stopping_since.is_none()

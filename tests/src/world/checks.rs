@@ -72,7 +72,7 @@ impl World {
             OperatingMode::FixedPeerList(list) => list.iter().any(|&address| {
                 let other = self.nodes().find(|(_, other)| other.address() == address);
                 other.is_some_and(|(_, other)| {
-                    self.get_along(node, other)
+                    Self::get_along(node, other)
                         && other.has_room()
                         && !node.is_connected_to(address)
                 })
@@ -105,18 +105,18 @@ impl World {
         let others = self.nodes().filter(|(other, _)| *other != id);
         let reachable = |other: &Node| {
             let has_room = other.has_room() || node.is_connected_to(other.address());
-            has_room && self.get_along(node, other)
+            has_room && Self::get_along(node, other)
         };
         others.filter(|(_, other)| reachable(other)).count()
     }
 
-    fn get_along(&self, a: &Node, b: &Node) -> bool {
-        let now = self.net.now;
-        a.manager().is_some()
-            && b.manager().is_some()
-            && b.config().enable_listener
-            && !a.has_banned(now, b.ip())
-            && !b.has_banned(now, a.ip())
+    /// Whether one could dial the other. A ban that was lifted may be back after a crash: what is
+    /// promised is that none is lost.
+    fn get_along(a: &Node, b: &Node) -> bool {
+        let (Some(of_a), Some(of_b)) = (a.manager(), b.manager()) else {
+            return false;
+        };
+        b.config().enable_listener && !of_a.is_banned(b.ip()) && !of_b.is_banned(a.ip())
     }
 
     /// Two nodes with two connections that both of them keep.

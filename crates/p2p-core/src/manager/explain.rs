@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use super::Manager;
 use crate::book::Availability;
 use crate::error::ConnectionError;
+use crate::mode::OperatingMode;
 use crate::peer::{Peer, PeerStatus};
 
 /// Why there are as many connections as there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// Connections wanted.
+    /// Connections wanted: with a fixed list, one to each of it.
     pub target: usize,
     /// Connections admitted.
     pub connected: usize,
@@ -28,6 +29,8 @@ pub struct Explanation {
     pub inaccessible: usize,
     /// IPs banned.
     pub banned: usize,
+    /// Where peers can dial us.
+    pub listening: Option<SocketAddr>,
     /// Whether everything fails, so that dialling has slowed down for all.
     pub outage: bool,
 }
@@ -64,7 +67,10 @@ impl Manager {
             .sum();
         let due = self.book.next_due();
         Explanation {
-            target: self.config.target_connections,
+            target: match &self.mode {
+                OperatingMode::FixedPeerList(fixed) => fixed.len(),
+                OperatingMode::Normal => self.config.target_connections,
+            },
             connected: self.slots.established(),
             pending: self.slots.held() - self.slots.established(),
             ready,
@@ -72,6 +78,7 @@ impl Manager {
             next_in: due.map(|due| due.saturating_duration_since(self.now)),
             inaccessible: self.book.count(PeerStatus::Inaccessible),
             banned: self.bans.len(),
+            listening: self.listener.bound(),
             outage: self.breaker.is_open(),
         }
     }

@@ -11,7 +11,7 @@ mod reconcile;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -295,6 +295,11 @@ impl Manager {
     /// by piece, doing other things between.
     pub fn peers_after(&self, address: Option<SocketAddr>) -> impl Iterator<Item = &Peer> {
         self.book.after(address).map(|entry| entry.peer)
+    }
+
+    /// Whether an IP is banned.
+    pub fn is_banned(&self, ip: IpAddr) -> bool {
+        self.bans.get(ip.to_canonical()).is_some()
     }
 
     /// A connection by its name.

@@ -45,6 +45,16 @@ pub(super) enum Listener {
     Failed(SocketAddr, Instant),
 }
 
+impl Listener {
+    /// Where it really is.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        match self {
+            Self::On(_, bound) => Some(*bound),
+            Self::Off | Self::Asked(_) | Self::Failed(..) => None,
+        }
+    }
+}
+
 impl Manager {
     /// Brings what is closer to what should be. Called again at once, it does nothing.
     pub(super) fn reconcile(&mut self) {

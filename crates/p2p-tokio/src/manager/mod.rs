@@ -377,7 +377,8 @@ impl Manager {
             .await?
     }
 
-    /// Lifts the ban of a peer's IP: all peers of that IP may be dialled, and may dial, again.
+    /// Lifts the ban of a peer's IP: all peers of that IP may be dialled, and may dial, again. At
+    /// once, and stored soon: a crash in between brings the ban back.
     ///
     /// # Errors
     /// [`ManagerError::PeerNotFound`].
@@ -449,6 +450,14 @@ impl Manager {
         }
         peers.extend(self.ask(Request::InboundPeers).await?);
         Ok(peers)
+    }
+
+    /// Where peers can dial us; `None` while there is no listener, or it cannot be bound.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
+    pub async fn listen_address(&self) -> Result<Option<SocketAddr>, ManagerError> {
+        Ok(self.explain().await?.listening)
     }
 
     /// Why there are as many connections as there are.

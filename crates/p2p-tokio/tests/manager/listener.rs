@@ -14,6 +14,7 @@ async fn test_listener_binds_successfully() {
     let mut node = Node::start(listening()).await;
     let address = node.address().await;
     assert_eq!(address.ip(), loopback(1));
+    assert_eq!(node.manager.listen_address().await.unwrap(), Some(address));
     RemotePeer::dial(address, 2).await.shake_hands().await;
 }
 
