@@ -223,3 +223,38 @@ fn how_the_last_attempt_ended_is_explained() {
     assert!(explained.next_attempt.is_some());
     assert_eq!(story.manager.explain().waiting, 1);
 }
+
+#[test]
+fn those_due_to_be_revisited_take_turns_with_what_anybody_names() {
+    let mut known = vec![peer(0, PeerStatus::Inaccessible)];
+    known.extend((1..100).map(|n| peer(n, PeerStatus::Unknown)));
+    let mut story = Story::new(config(), OperatingMode::Normal, known);
+    story.pass(Duration::from_secs(3600));
+    for _ in 0..10 {
+        for (conn, to) in std::mem::take(&mut story.dials) {
+            match to == address(0) {
+                true => return,
+                false => story.fail(conn),
+            }
+        }
+        story.pass(Duration::from_secs(120));
+    }
+    panic!("the one that is due was not tried");
+}
+
+#[test]
+fn with_a_fixed_list_inbound_peers_make_room_for_all_of_it() {
+    let mut config = config();
+    config.min_outbound = Some(0);
+    let mode = OperatingMode::FixedPeerList(vec![address(1)]);
+    let mut story = Story::new(config, mode, Vec::new());
+    let (conn, _) = story.dials.pop().unwrap();
+    story.fail(conn);
+    for n in 0..5 {
+        let conn = story.accept(&format!("10.66.0.{n}:4000")).unwrap();
+        story.ready(conn, 50 + n, 0);
+    }
+    story.pass(Duration::from_secs(60));
+    assert_eq!(story.closes.len(), 1);
+    assert_eq!(story.closes[0].1, CloseReason::Evicted);
+}

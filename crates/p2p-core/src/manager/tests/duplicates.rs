@@ -97,3 +97,16 @@ fn a_node_that_dialled_us_twice_is_known_while_one_connection_is_left() {
     story.closed(first, EOF);
     assert_eq!(story.dialled(), [address(1)]);
 }
+
+#[test]
+fn a_lost_connection_is_not_made_again_while_the_same_ip_shakes_hands_with_us() {
+    let mut story = Story::with_peers(1);
+    let (conn, _) = story.dials[0];
+    story.establish_all();
+    let inbound = story.accept("10.0.0.1:50000").unwrap();
+    story.closed(conn, EOF);
+    assert_eq!(story.dialled(), []);
+    story.closed(inbound, EOF);
+    story.pass(Duration::from_secs(5));
+    assert_eq!(story.dialled(), [address(0)], "but a little later");
+}
