@@ -26,6 +26,8 @@ const BURST: usize = 20;
 const FLOOD: usize = 2000;
 /// So many of a thousand bursts are floods.
 const FLOODS: u32 = 20;
+/// So many of a thousand turns bring addresses.
+const ADDRESSES: u32 = 20;
 
 /// What a hostile program does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,7 +136,7 @@ impl Hostile {
     fn molest(&self, net: &mut Network) -> BytesMut {
         let mut out = BytesMut::new();
         match self.trick {
-            Trick::EndlessAddr => {
+            Trick::EndlessAddr if net.rng.chance(ADDRESSES) => {
                 let nobody = |_| TimedAddress {
                     time: 1_700_000_000,
                     // Hosts of no world, at ports where one could listen.

@@ -49,7 +49,7 @@ fn print(name: &str, reports: &[Report]) {
 
 #[test]
 fn everything_at_once() {
-    let reports = run_seeds("mix", 80);
+    let reports = run_seeds("mix", 200);
     print("mix", &reports);
 }
 

@@ -1,5 +1,7 @@
 //! Bans, and when they are told of.
 
+use std::net::IpAddr;
+
 use super::*;
 
 #[test]
@@ -144,21 +146,8 @@ fn what_others_have_banned_is_enforced_told_and_not_stored_again() {
     story.establish_all();
     story.records.clear();
     let ip = address(0).ip();
-    let ban = Ban {
-        reason: BanReason::Manual,
-        at: wall(0),
-        until: None,
-    };
-    let mut record = Peer::new(
-        Network::Regtest,
-        (ip, 0).into(),
-        PeerSource::Inbound,
-        wall(0),
-    );
-    record.status = PeerStatus::Banned;
-    record.ban = Some(ban);
-    let mut lifted = record.clone();
-    (lifted.status, lifted.ban) = (PeerStatus::Unknown, None);
+    let record = record_of(ip, Some(None));
+    let lifted = record_of(ip, None);
     for _ in 0..2 {
         let peers = vec![record.clone()];
         story.input(Input::Changed { peers });
@@ -204,6 +193,57 @@ fn who_makes_room_in_a_full_table_of_bans_is_as_one_whose_ban_is_over() {
         story.events(|event| matches!(event, ControlEvent::PeerUnbanned { .. })),
         1
     );
+}
+
+#[test]
+fn a_ban_that_ended_while_nobody_looked_is_none() {
+    let over = || record_of(address(0).ip(), Some(Some(wall(0))));
+    let known = vec![peer(0, PeerStatus::Unknown), over()];
+    let mut story = Story::new(config(), OperatingMode::Normal, known);
+    assert_eq!(story.dialled(), [address(0)]);
+    story.establish_all();
+    let peers = vec![over()];
+    story.input(Input::Changed { peers });
+    assert_eq!(story.closes, []);
+    let of_a_ban =
+        |event: &ControlEvent| is_ban(event) || matches!(event, ControlEvent::PeerUnbanned { .. });
+    assert_eq!(story.events(of_a_ban), 0);
+}
+
+#[test]
+fn what_is_not_stored_yet_does_not_undo_what_others_did_since() {
+    let mut story = Story::with_peers(0);
+    let (kept, lifted) = (address(0).ip(), address(1).ip());
+    story.command(Command::Ban(kept));
+    story.store = Store::Fails;
+    story.command(Command::Unban(kept));
+    story.command(Command::Ban(lifted));
+    let peers = vec![record_of(kept, Some(None)), record_of(lifted, None)];
+    story.input(Input::Changed { peers });
+    story.store = Store::Works;
+    story.pass(Duration::from_secs(10));
+    let stored = story.record((kept, 0).into()).unwrap();
+    assert_eq!(stored.status, PeerStatus::Banned);
+    assert_eq!(story.record((lifted, 0).into()), None);
+}
+
+/// The record of an IP, as another manager stores it: banned until then, for good, or not.
+fn record_of(ip: IpAddr, ban: Option<Option<Timestamp>>) -> Peer {
+    let mut record = Peer::new(
+        Network::Regtest,
+        (ip, 0).into(),
+        PeerSource::Inbound,
+        wall(0),
+    );
+    if let Some(until) = ban {
+        record.status = PeerStatus::Banned;
+        record.ban = Some(Ban {
+            reason: BanReason::Manual,
+            at: wall(0),
+            until,
+        });
+    }
+    record
 }
 
 fn is_ban(event: &ControlEvent) -> bool {

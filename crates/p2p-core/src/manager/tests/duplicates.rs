@@ -110,3 +110,14 @@ fn a_lost_connection_is_not_made_again_while_the_same_ip_shakes_hands_with_us() 
     story.pass(Duration::from_secs(5));
     assert_eq!(story.dialled(), [address(0)], "but a little later");
 }
+
+#[test]
+fn a_lost_connection_is_made_again_at_once_when_the_same_ip_has_shaken_hands_with_us() {
+    let mut story = Story::with_peers(1);
+    let (conn, _) = story.dials[0];
+    story.establish_all();
+    let inbound = story.accept("10.0.0.1:50000").unwrap();
+    story.ready(inbound, 7, 0);
+    story.closed(conn, EOF);
+    assert_eq!(story.dialled(), [address(0)]);
+}

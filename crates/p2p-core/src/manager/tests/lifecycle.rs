@@ -1,5 +1,7 @@
 //! The life of a connection.
 
+use p2p_proto::{Command as Name, Reject, RejectCode};
+
 use super::*;
 
 #[test]
@@ -109,6 +111,22 @@ fn test_successful_connection_resets_retry_count() {
     story.establish_all();
     assert_eq!(story.manager.book.retries(address(0)), Some(0));
     assert_eq!(story.status(0), PeerStatus::Valid);
+}
+
+#[test]
+fn a_handshake_only_to_hear_that_there_is_no_room_does_not_reset_the_retry_count() {
+    let mode = OperatingMode::FixedPeerList(vec![address(0)]);
+    let mut story = Story::new(config(), mode, Vec::new());
+    for _ in 0..3 {
+        let (conn, _) = story.dials.pop().unwrap();
+        story.fail(conn);
+        story.pass(Duration::from_secs(600));
+    }
+    let (conn, _) = story.dials.pop().unwrap();
+    story.establish(conn);
+    let full = Reject::new(Name::VERSION, RejectCode(0x44), "no room");
+    story.closed(conn, CloseReason::RejectedByPeer(full));
+    assert_eq!(story.manager.book.retries(address(0)), Some(4));
 }
 
 #[test]

@@ -21,8 +21,11 @@ fn who_makes_room_in_the_book_is_forgotten_by_the_store() {
         ..BookLimits::default()
     };
     story.manager.book = Book::new([3; 32], limits);
-    let addresses = (0..100).map(address).collect();
+    let addresses = (0..10).map(address).collect();
     story.input(Input::Resolved { addresses });
+    assert_eq!(story.records.len(), 10, "all are stored");
+    story.command(Command::AddPeer(address(50)));
+    assert!(story.record(address(50)).is_some());
     assert_eq!(story.manager.book.len(), 10);
     let mut stored: Vec<_> = story.records.values().map(Peer::address).collect();
     stored.sort();
