@@ -365,13 +365,14 @@ impl Actor {
     /// Runs the task of a connection. A bug in it costs that connection alone.
     fn spawn_connection(&self, conn: ConnId, task: impl Future<Output = ()> + Send + 'static) {
         let reports = self.reporter.clone();
+        // On the heap: each layer around a future has room for it twice.
+        let task = Box::pin(AssertUnwindSafe(task).catch_unwind());
         self.shared.spawn(async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            if task.await.is_err() {
                 error!(%conn, "a bug has ended this connection; the others go on");
                 let reason = NetworkFailure::Other(ErrorKind::Other).into();
-                let _ = reports
-                    .send(Report::Input(Input::Closed { conn, reason }))
-                    .await;
+                let closed = Report::Input(Input::Closed { conn, reason });
+                let _ = Box::pin(reports.send(closed)).await;
             }
         });
     }

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use p2p_core::{BitcoinMessageEvent, ConnId, Input};
 use p2p_proto::{
-    CloseReason, Config, Connection, EncodedMessage, Event, Initiator, NetworkFailure, SendError,
+    CloseReason, Config, Connection, EncodedMessage, Event, Initiator, Message, NetworkFailure,
+    SendError,
 };
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -82,6 +83,12 @@ struct Driver {
     config: Option<Arc<Config>>,
 }
 
+/// What the events of a connection come to for others than its subscribers.
+enum News {
+    ForManager(Input),
+    End(CloseReason),
+}
+
 impl Driver {
     async fn run(mut self: Box<Self>) {
         let sleep = tokio::time::sleep(std::time::Duration::ZERO);
@@ -106,7 +113,8 @@ impl Driver {
             self.socket.rest();
             self.wait(sleep.as_mut()).await;
         };
-        self.end(reason).await;
+        // On the heap: what the end needs would count for as long as the connection lives.
+        Box::pin(self.end(reason)).await;
     }
 
     /// Waits for the next thing to do, and does it.
@@ -199,36 +207,54 @@ impl Driver {
     /// events holds; the reason when that was the end.
     async fn take_events(&mut self) -> Option<CloseReason> {
         self.connection.receive(now(), &mut self.socket.input);
-        while self.blocked.is_empty()
-            && let Some(event) = self.connection.poll_event()
-        {
-            if let Event::Closed(reason) = event {
-                return Some(reason);
+        while let Some(news) = self.next_news() {
+            match news {
+                News::ForManager(input) => self.owner.report(input).await,
+                News::End(reason) => return Some(reason),
             }
-            self.tell(event).await;
         }
         None
     }
 
-    async fn tell(&mut self, event: Event) {
+    /// Tells the subscribers of events until there is one that the manager waits for, or a lossless
+    /// subscriber has no room.
+    ///
+    /// Nothing is waited for in here: a task is as large as what it holds meanwhile.
+    fn next_news(&mut self) -> Option<News> {
+        while self.blocked.is_empty() {
+            match self.connection.poll_event()? {
+                Event::Closed(reason) => return Some(News::End(reason)),
+                event => {
+                    if let Some(input) = self.tell(event) {
+                        return Some(News::ForManager(input));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Tells the subscribers of an event; what the manager needs to know of it.
+    fn tell(&mut self, event: Event) -> Option<Input> {
         let conn = self.owner.conn;
         match event {
-            Event::Ready(ready) => {
-                self.owner.report(Input::Ready { conn, ready }).await;
-            }
+            Event::Ready(ready) => return Some(Input::Ready { conn, ready }),
             Event::Message(message) => {
                 trace!(command = %message.command(), bytes = message.payload_len(), "message received");
-                if let Some(input) = Input::from_message(conn, &message) {
-                    self.owner.report(input).await;
-                }
-                match &message {
-                    p2p_proto::Message::Pong(_) => self.measure().await,
-                    p2p_proto::Message::Protoconf(_) => self.show_limits(),
-                    _ => {}
+                let input = match &message {
+                    Message::Pong(_) => self
+                        .connection
+                        .latency()
+                        .map(|latency| Input::Latency { conn, latency }),
+                    message => Input::from_message(conn, message),
+                };
+                if matches!(message, Message::Protoconf(_)) {
+                    self.show_limits();
                 }
                 let Source { peer_id, address } = self.owner.source();
                 let event = BitcoinMessageEvent::new(peer_id, address, message);
                 self.owner.publisher.message(event, &mut self.blocked);
+                return input;
             }
             Event::Payload(event) => {
                 let source = self.owner.source();
@@ -241,13 +267,7 @@ impl Driver {
             }
             other => debug!(event = ?other, "event of a newer version"),
         }
-    }
-
-    async fn measure(&self) {
-        let conn = self.owner.conn;
-        if let Some(latency) = self.connection.latency() {
-            self.owner.report(Input::Latency { conn, latency }).await;
-        }
+        None
     }
 
     fn show_limits(&self) {
