@@ -52,6 +52,26 @@ async fn numbers_to(last: u64, messages: &mut BitcoinMessages) -> (Vec<u64>, u64
 }
 
 #[tokio::test]
+async fn test_manager_broadcasts_bitcoin_messages() {
+    let (node, mut first) = connected(listening()).await;
+    let mut messages = node.manager.subscribe_bitcoin_messages();
+    let mut second = RemotePeer::dial(node.listens_at.unwrap(), 3).await;
+    second.shake_hands().await;
+    node.manager.wait_for_peers(2, PATIENCE).await.unwrap();
+    first.send(numbered(2)).await;
+    second.send(numbered(3)).await;
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let event = messages.recv().await.unwrap();
+        if let Some(n) = number(&event.message) {
+            heard.push((event.address.ip(), n));
+        }
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, [(loopback(2), 2), (loopback(3), 3)]);
+}
+
+#[tokio::test]
 async fn test_multiple_subscribers_receive_events() {
     let (node, mut peer) = connected(listening()).await;
     let mut first = node.manager.subscribe_bitcoin_messages();
