@@ -1,19 +1,27 @@
 //! One subscriber, as those see it who have something to tell.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Event, Filter, PeerEvent};
 
-/// Something in a queue.
+/// Something in the queue of a subscriber that may miss something.
 #[derive(Debug)]
-pub(super) struct Queued<T> {
-    pub(super) event: T,
+pub(super) struct Queued {
+    pub(super) event: Event,
     /// Events that were missed before it.
     pub(super) missed: u64,
+    /// What it takes of the room, until it is taken out.
+    pub(super) bytes: usize,
+}
+
+/// Something in the queue of one that must not.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) event: PeerEvent,
     /// Its bytes, until it is taken out.
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
@@ -26,13 +34,50 @@ pub(super) enum Wants {
     Everything,
 }
 
+/// What such a subscriber counts together with those who have something to tell it.
+#[derive(Debug)]
+pub(super) struct Counts {
+    missed: AtomicU64,
+    /// Bytes that may still wait.
+    room: AtomicUsize,
+}
+
+impl Counts {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            missed: AtomicU64::new(0),
+            room: AtomicUsize::new(bytes),
+        }
+    }
+
+    /// How many were missed since this was asked last.
+    pub(super) fn take_missed(&self) -> u64 {
+        // All connections write to one place otherwise, although nothing was missed.
+        match self.missed.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.missed.swap(0, Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.room.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |room: usize| room.checked_sub(bytes);
+        let order = Ordering::Relaxed;
+        bytes == 0 || self.room.fetch_update(order, order, less).is_ok()
+    }
+}
+
 /// A subscriber that nobody waits for.
 #[derive(Debug)]
 pub(super) struct Lossy {
     pub(super) wants: Wants,
-    pub(super) queue: mpsc::Sender<Queued<Event>>,
-    pub(super) room: Arc<Semaphore>,
-    pub(super) missed: Arc<AtomicU64>,
+    pub(super) queue: mpsc::Sender<Queued>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Lossy {
@@ -47,23 +92,20 @@ impl Lossy {
         let place = match self.queue.try_reserve() {
             Ok(place) => place,
             Err(TrySendError::Full(())) => {
-                self.missed.fetch_add(1, Ordering::Relaxed);
+                self.counts.missed.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             // Whoever drops a subscription takes it out of the list; it was read before that.
             Err(TrySendError::Closed(())) => return,
         };
-        let (event, room) = match permits(bytes) {
-            0 => (event(), None),
-            wanted => match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
-                Ok(room) => (event(), Some(room)),
-                Err(_) => (skipped(), None),
-            },
+        let (event, bytes) = match self.counts.take(bytes) {
+            true => (event(), bytes),
+            false => (skipped(), 0),
         };
         place.send(Queued {
             event,
-            missed: self.missed.swap(0, Ordering::Relaxed),
-            _room: room,
+            missed: self.counts.take_missed(),
+            bytes,
         });
     }
 }
@@ -72,7 +114,7 @@ impl Lossy {
 #[derive(Debug)]
 pub(crate) struct Lossless {
     pub(super) filter: Filter,
-    pub(super) queue: mpsc::Sender<Queued<PeerEvent>>,
+    pub(super) queue: mpsc::Sender<Delivered>,
     pub(super) room: Arc<Semaphore>,
     /// All the bytes that may wait: larger ones go alone.
     pub(super) capacity: u32,
@@ -94,11 +136,7 @@ impl Lossless {
                 Err(_) => return Some(event),
             },
         };
-        place.send(Queued {
-            event,
-            missed: 0,
-            _room: room,
-        });
+        place.send(Delivered { event, _room: room });
         None
     }
 
@@ -117,22 +155,21 @@ impl Lossless {
     }
 
     fn wanted(&self, event: &PeerEvent) -> u32 {
-        permits(bytes_of(event)).min(self.capacity)
+        u32::try_from(bytes_of(event)).map_or(self.capacity, |bytes| bytes.min(self.capacity))
     }
 }
 
 /// Room for one event; none if the subscriber has gone.
 pub(super) struct Place<'a> {
-    place: Option<mpsc::Permit<'a, Queued<PeerEvent>>>,
+    place: Option<mpsc::Permit<'a, Delivered>>,
     room: Option<OwnedSemaphorePermit>,
 }
 
 impl Place<'_> {
     pub(super) fn put(self, event: PeerEvent) {
         if let Some(place) = self.place {
-            place.send(Queued {
+            place.send(Delivered {
                 event,
-                missed: 0,
                 _room: self.room,
             });
         }
@@ -148,8 +185,4 @@ fn bytes_of(event: &PeerEvent) -> usize {
         } => bytes.len(),
         PeerEvent::Established { .. } | PeerEvent::Payload { .. } | PeerEvent::Lost { .. } => 0,
     }
-}
-
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -76,7 +76,8 @@ impl Publisher {
     }
 
     pub(crate) fn control(&mut self, event: &ControlEvent) {
-        for (_, outlet) in &self.lists().lossy {
+        self.refresh();
+        for (_, outlet) in &self.lists.lossy {
             if outlet.wants != Wants::Messages {
                 let event = || Event::Control(event.clone());
                 outlet.offer(0, event, event);
@@ -85,10 +86,10 @@ impl Publisher {
     }
 
     pub(crate) fn message(&mut self, event: BitcoinMessageEvent, blocked: &mut Blocked) {
-        let lists = Arc::clone(self.lists());
+        self.refresh();
         let bytes = event.message.payload_len();
         let command = event.message.command();
-        for (_, outlet) in &lists.lossy {
+        for (_, outlet) in &self.lists.lossy {
             if outlet.wants != Wants::Control {
                 let skipped = || skipped(&event, command, bytes as u64);
                 outlet.offer(bytes, || Event::Message(event.clone()), skipped);
@@ -98,16 +99,16 @@ impl Publisher {
             peer_id: event.peer_id,
             address: event.address,
         };
-        for (id, outlet) in &lists.lossless {
+        for (id, outlet) in &self.lists.lossless {
             if outlet.filter.wants(event.peer_id, command) {
-                self.introduce(source, *id, outlet, blocked);
+                introduce(&mut self.introduced, source, *id, outlet, blocked);
                 blocked.deliver(outlet, PeerEvent::Message(event.clone()));
             }
         }
     }
 
     pub(crate) fn payload(&mut self, source: Source, event: PayloadEvent, blocked: &mut Blocked) {
-        let lists = Arc::clone(self.lists());
+        self.refresh();
         if let PayloadEvent::Begin { command, length } = event {
             self.streaming.clear();
             let Source { peer_id, address } = source;
@@ -119,20 +120,20 @@ impl Publisher {
                     length,
                 })
             };
-            for (_, outlet) in &lists.lossy {
+            for (_, outlet) in &self.lists.lossy {
                 if outlet.wants != Wants::Control {
                     outlet.offer(0, skipped, skipped);
                 }
             }
-            for (id, outlet) in &lists.lossless {
+            for (id, outlet) in &self.lists.lossless {
                 if outlet.filter.wants_pieces(peer_id, command) {
-                    self.introduce(source, *id, outlet, blocked);
+                    introduce(&mut self.introduced, source, *id, outlet, blocked);
                     self.streaming.push(*id);
                 }
             }
         }
         // Who subscribes while a payload passes by does not get the rest of it.
-        for (id, outlet) in &lists.lossless {
+        for (id, outlet) in &self.lists.lossless {
             if self.streaming.contains(id) {
                 let event = PeerEvent::Payload {
                     peer_id: source.peer_id,
@@ -146,18 +147,18 @@ impl Publisher {
 
     /// The peer is admitted.
     pub(crate) fn established(&mut self, source: Source, blocked: &mut Blocked) {
-        let lists = Arc::clone(self.lists());
-        for (id, outlet) in &lists.lossless {
+        self.refresh();
+        for (id, outlet) in &self.lists.lossless {
             if outlet.filter.wants_peer(source.peer_id) {
-                self.introduce(source, *id, outlet, blocked);
+                introduce(&mut self.introduced, source, *id, outlet, blocked);
             }
         }
     }
 
     /// The connection has ended.
     pub(crate) fn lost(&mut self, source: Source, reason: &CloseReason, blocked: &mut Blocked) {
-        let lists = Arc::clone(self.lists());
-        for (id, outlet) in &lists.lossless {
+        self.refresh();
+        for (id, outlet) in &self.lists.lossless {
             if self.introduced.contains(id) {
                 let event = PeerEvent::Lost {
                     peer_id: source.peer_id,
@@ -169,21 +170,9 @@ impl Publisher {
         }
     }
 
-    fn introduce(
-        &mut self,
-        source: Source,
-        id: SubscriberId,
-        outlet: &Arc<Lossless>,
-        blocked: &mut Blocked,
-    ) {
-        if !self.introduced.contains(&id) {
-            self.introduced.push(id);
-            let Source { peer_id, address } = source;
-            blocked.deliver(outlet, PeerEvent::Established { peer_id, address });
-        }
-    }
-
-    fn lists(&mut self) -> &Arc<Lists> {
+    /// Takes the latest lists. Connections share them: to count references to them at each message
+    /// would have all processors write to one place.
+    fn refresh(&mut self) {
         // The registry outlives its publishers; if not, there is nobody to tell.
         if self.latest.has_changed().unwrap_or(false) {
             self.lists = self.latest.borrow_and_update().clone();
@@ -191,7 +180,21 @@ impl Publisher {
             let is_there = |id: &SubscriberId| lists.lossless.iter().any(|(other, _)| other == id);
             self.introduced.retain(is_there);
         }
-        &self.lists
+    }
+}
+
+/// Tells a lossless subscriber of the connection, once.
+fn introduce(
+    introduced: &mut Vec<SubscriberId>,
+    source: Source,
+    id: SubscriberId,
+    outlet: &Arc<Lossless>,
+    blocked: &mut Blocked,
+) {
+    if !introduced.contains(&id) {
+        introduced.push(id);
+        let Source { peer_id, address } = source;
+        blocked.deliver(outlet, PeerEvent::Established { peer_id, address });
     }
 }
 

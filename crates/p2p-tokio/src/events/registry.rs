@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Event;
 use super::filter::Filter;
-use super::outlet::{Lossless, Lossy, Wants};
+use super::outlet::{Counts, Lossless, Lossy, Wants};
 use super::publisher::Publisher;
 use super::subscription::{LosslessEvents, RecvError, Subscription};
 
@@ -57,17 +57,14 @@ impl Registry {
         take: fn(Event) -> Option<Result<T, RecvError>>,
     ) -> Subscription<T> {
         let (queue, events) = mpsc::channel(self.limits.events);
-        let missed = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::new(self.limits.bytes));
         let lossy = Arc::new(Lossy {
             wants,
             queue,
-            room: Arc::new(Semaphore::new(
-                self.limits.bytes.min(Semaphore::MAX_PERMITS),
-            )),
-            missed: missed.clone(),
+            counts: counts.clone(),
         });
         let id = self.add(|id, lists| lists.lossy.push((id, lossy)));
-        Subscription::new(Entry::new(id, self), events, missed, take)
+        Subscription::new(Entry::new(id, self), events, counts, take)
     }
 
     pub(crate) fn subscribe_lossless(

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -12,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::outlet::{Queued, Wants};
+use super::outlet::{Counts, Delivered, Queued, Wants};
 use super::registry::{Entry, Registry};
 use super::{Event, PeerEvent, Skipped};
 
@@ -44,8 +43,8 @@ pub type Events = Subscription<Event>;
 /// # }
 /// ```
 pub struct Subscription<T> {
-    events: mpsc::Receiver<Queued<Event>>,
-    missed: Arc<AtomicU64>,
+    events: mpsc::Receiver<Queued>,
+    counts: Arc<Counts>,
     /// Came out behind a gap that is told first.
     held: Option<Event>,
     // Last: the queue is closed before the list is changed.
@@ -92,13 +91,13 @@ impl Registry {
 impl<T> Subscription<T> {
     pub(super) fn new(
         entry: Entry,
-        events: mpsc::Receiver<Queued<Event>>,
-        missed: Arc<AtomicU64>,
+        events: mpsc::Receiver<Queued>,
+        counts: Arc<Counts>,
         take: fn(Event) -> Option<Result<T, RecvError>>,
     ) -> Self {
         Self {
             events,
-            missed,
+            counts,
             held: None,
             _entry: entry,
             take,
@@ -145,21 +144,22 @@ impl<T> Subscription<T> {
 
     fn next(
         &mut self,
-        mut next: impl FnMut(&mut mpsc::Receiver<Queued<Event>>) -> Poll<Option<Queued<Event>>>,
+        mut next: impl FnMut(&mut mpsc::Receiver<Queued>) -> Poll<Option<Queued>>,
     ) -> Poll<Result<T, RecvError>> {
         loop {
             let event = match self.held.take() {
                 Some(event) => event,
                 None => match next(&mut self.events) {
-                    Poll::Ready(Some(Queued {
-                        event, missed: 0, ..
-                    })) => event,
-                    Poll::Ready(Some(Queued { event, missed, .. })) => {
-                        self.held = Some(event);
-                        return Poll::Ready(Err(RecvError::Lagged(missed)));
+                    Poll::Ready(Some(queued)) => {
+                        self.counts.give_back(queued.bytes);
+                        if queued.missed > 0 {
+                            self.held = Some(queued.event);
+                            return Poll::Ready(Err(RecvError::Lagged(queued.missed)));
+                        }
+                        queued.event
                     }
                     // There may be a gap that no event has followed yet.
-                    end => match (self.missed.swap(0, Ordering::Relaxed), end) {
+                    end => match (self.counts.take_missed(), end) {
                         (0, Poll::Pending) => return Poll::Pending,
                         (0, Poll::Ready(_)) => return Poll::Ready(Err(RecvError::Closed)),
                         (missed, _) => return Poll::Ready(Err(RecvError::Lagged(missed))),
@@ -197,12 +197,12 @@ impl<T> fmt::Debug for Subscription<T> {
 /// [`subscribe_lossless`](crate::Manager::subscribe_lossless).
 #[derive(Debug)]
 pub struct LosslessEvents {
-    events: mpsc::Receiver<Queued<PeerEvent>>,
+    events: mpsc::Receiver<Delivered>,
     _entry: Entry,
 }
 
 impl LosslessEvents {
-    pub(super) fn new(entry: Entry, events: mpsc::Receiver<Queued<PeerEvent>>) -> Self {
+    pub(super) fn new(entry: Entry, events: mpsc::Receiver<Delivered>) -> Self {
         Self {
             events,
             _entry: entry,
