@@ -55,8 +55,20 @@ async fn kill(kind: Kind, times: u32) {
     let mut promises = 0;
     for n in 0..times {
         let writer = Writer::start(kind, &path, u64::from(n), None);
-        // The instants are what this test is about; nothing waits for anything here.
-        thread::sleep(Duration::from_micros(rng.random_range(0..80_000)));
+        // The instants are what this test is about: some while it starts, or whenever, the others
+        // while it writes, however long it took to come to that.
+        let at_most = match rng.random_range(0..8) {
+            0 => 80_000,
+            1 => {
+                writer.wait_for(1, "flushed");
+                10_000
+            }
+            promises => {
+                writer.wait_for(promises, "stored");
+                10_000
+            }
+        };
+        thread::sleep(Duration::from_micros(rng.random_range(0..at_most)));
         let said = writer.kill();
         assert_eq!(said.errors, [""; 0], "{kind:?}, kill {n}");
         promises += said.stored.len();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use p2p_core::Peer;
@@ -47,6 +47,8 @@ impl Kind {
 pub(crate) struct Writer {
     child: Child,
     output: JoinHandle<Said>,
+    /// What each line that was heard is about.
+    heard: mpsc::Receiver<String>,
 }
 
 /// What a writer has said.
@@ -88,16 +90,29 @@ impl Writer {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        let (hears, heard) = mpsc::channel();
         let output = thread::spawn(move || {
             let mut said = Said::default();
             // What is not a whole line was cut off.
-            output
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| said.hear(&line));
+            for line in output.lines().map_while(Result::ok) {
+                said.hear(&line);
+                let about = line.split(' ').next().unwrap_or_default();
+                // Nobody may wait for it.
+                let _ = hears.send(about.to_owned());
+            }
             said
         });
-        Self { child, output }
+        Self {
+            child,
+            output,
+            heard,
+        }
+    }
+
+    /// Waits until it has said this so many times, or has ended.
+    pub(crate) fn wait_for(&self, count: usize, about: &str) {
+        let said = self.heard.iter().filter(|heard| heard == about);
+        said.take(count).for_each(drop);
     }
 
     pub(crate) fn kill(mut self) -> Said {
@@ -223,7 +238,7 @@ async fn write(store: Arc<dyn PeerStore>, seed: u64, writer: u32) -> bool {
                 refused += 1;
             }
         }
-        if rng.random_range(0..40) == 0 {
+        if rng.random_range(0..10) == 0 {
             println!("flushing {writer} .");
             match store.flush().await {
                 Ok(()) => println!("flushed {writer} ."),
