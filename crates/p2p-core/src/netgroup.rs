@@ -1,6 +1,6 @@
 //! Which addresses are likely to be in one hand, and which lead anywhere at all.
 //!
-//! Source: `protocol.md` section 6.2; the node's `src/net/netaddress.cpp`, `GetGroup` and
+//! Source: `docs/protocol.md` section 6.2; the node's `src/net/netaddress.cpp`, `GetGroup` and
 //! `IsRoutable`.
 
 use std::fmt;

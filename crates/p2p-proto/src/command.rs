@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// The name of a message, as it stands in a frame header: ASCII, padded with NUL to 12 bytes.
 ///
-/// Any name of printable ASCII is a command; the ones of `protocol.md` section 3 are constants.
+/// Any name of printable ASCII is a command; the ones of `docs/protocol.md` section 3 are constants.
 ///
 /// ```
 /// use p2p_proto::Command;

@@ -1,6 +1,6 @@
 //! Takes a streamed block apart: payload chunks in, transactions out, in bounded memory.
 //!
-//! Source: `protocol.md` section 8. An extended frame has no checksum: the merkle root is what
+//! Source: `docs/protocol.md` section 8. An extended frame has no checksum: the merkle root is what
 //! tells that its payload arrived as it was sent.
 
 use std::collections::VecDeque;

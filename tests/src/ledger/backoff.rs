@@ -1,5 +1,5 @@
-//! What follows for an address from what it did, as `requirements.md` has it: the shortest time
-//! for which it must be left alone.
+//! What follows for an address from what it did, by the rules that the manager promises: the
+//! shortest time for which it must be left alone.
 
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ pub(super) enum Consequence {
     Nothing,
 }
 
-/// As `requirements.md` has it for connections that we dialled.
+/// For connections that we dialled.
 pub(super) fn consequence(ended: Ended<'_>, was_established: bool) -> Consequence {
     let reason = match ended {
         Ended::Dial => return Consequence::Backoff,

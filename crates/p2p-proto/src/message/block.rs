@@ -1,10 +1,10 @@
 //! `block`: a header and all transactions, as a view.
 //!
-//! Source: `protocol.md` sections 3.5 and 8.
+//! Source: `docs/protocol.md` sections 3.5 and 8.
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
@@ -116,17 +116,7 @@ impl Payload for Block {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for Block {

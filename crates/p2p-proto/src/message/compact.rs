@@ -1,6 +1,6 @@
 //! Compact blocks, version 1: `sendcmpct`, `cmpctblock`, `getblocktxn`, `blocktxn`.
 //!
-//! Source: `protocol.md` section 3.5; BIP152.
+//! Source: `docs/protocol.md` section 3.5; BIP152.
 
 use std::fmt;
 
@@ -206,17 +206,7 @@ impl Payload for CmpctBlock {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for CmpctBlock {
@@ -317,17 +307,7 @@ impl Payload for GetBlockTxn {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for GetBlockTxn {
@@ -439,17 +419,7 @@ impl Payload for BlockTxn {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for BlockTxn {

@@ -1,6 +1,6 @@
 //! `dsdetected`: two branches of the chain hold transactions that spend the same output.
 //!
-//! Source: `protocol.md` section 3.9; the node's `src/double_spend/dsdetected_message.h`.
+//! Source: `docs/protocol.md` section 3.9; the node's `src/double_spend/dsdetected_message.h`.
 
 use std::fmt;
 
@@ -136,17 +136,7 @@ impl Payload for DsDetected {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl Payload for ConflictingBlock {

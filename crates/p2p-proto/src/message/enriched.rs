@@ -1,6 +1,6 @@
 //! Merkle proofs in the TSC format, and the messages that carry them: `hdrsen`, `datareftx`.
 //!
-//! Source: `protocol.md` sections 3.4 and 3.5; the node's `src/merkleproof.h`.
+//! Source: `docs/protocol.md` sections 3.4 and 3.5; the node's `src/merkleproof.h`.
 
 use std::fmt;
 
@@ -329,17 +329,7 @@ impl Payload for EnrichedHeaders {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for EnrichedHeaders {
@@ -457,17 +447,7 @@ impl Payload for DatarefTx {
         Ok(Self { raw, tx })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for DatarefTx {

@@ -1,6 +1,6 @@
 //! Block headers, and `headers`, the message that carries up to 2000 of them.
 //!
-//! Source: `protocol.md` section 3.4.
+//! Source: `docs/protocol.md` section 3.4.
 
 use std::fmt;
 
@@ -179,17 +179,7 @@ impl Payload for Headers {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for Headers {

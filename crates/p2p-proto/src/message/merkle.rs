@@ -1,6 +1,6 @@
 //! Merkle trees: the root of any number of transaction ids, and `merkleblock`.
 //!
-//! Source: `protocol.md` section 3.5; BIP37 for `merkleblock`.
+//! Source: `docs/protocol.md` section 3.5; BIP37 for `merkleblock`.
 
 use std::fmt;
 
@@ -232,17 +232,7 @@ impl Payload for MerkleBlock {
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for MerkleBlock {

@@ -5,6 +5,23 @@
 //! costs a reference count. Bytes after the last known field of a payload are ignored, as the
 //! node does.
 
+/// How a [`Payload`] is written whose field `raw` is what goes over the wire.
+macro_rules! kept_as_sent {
+    () => {
+        fn encoded_len(&self) -> usize {
+            self.raw.len()
+        }
+
+        fn encode(&self, out: &mut bytes::BytesMut) {
+            out.extend_from_slice(&self.raw);
+        }
+
+        fn raw(&self) -> Option<&bytes::Bytes> {
+            Some(&self.raw)
+        }
+    };
+}
+
 mod addr;
 mod block;
 mod bloom;
@@ -72,7 +89,7 @@ macro_rules! messages {
         empty { $($(#[$empty_doc:meta])* $empty:ident = $empty_command:ident,)* }
         payload { $($(#[$doc:meta])* $variant:ident($type:ty) = $command:ident,)* }
     ) => {
-        /// A message: every one of `protocol.md` section 3, and whatever else has a name.
+        /// A message: every one of `docs/protocol.md` section 3, and whatever else has a name.
         ///
         /// ```
         /// use p2p_proto::{Command, Message, Nonce};

@@ -1,6 +1,6 @@
 //! Short transaction ids of compact blocks: SipHash-2-4, cut to 48 bits.
 //!
-//! Source: `protocol.md` section 3.5.
+//! Source: `docs/protocol.md` section 3.5.
 
 use std::fmt;
 

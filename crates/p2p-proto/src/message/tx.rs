@@ -2,7 +2,7 @@
 //!
 //! Layout: i32 version, inputs {32 previous txid, u32 index, script, u32 sequence}, outputs
 //! {i64 value, script}, u32 lock time; counts and script lengths are CompactSizes. There is no
-//! witness encoding. Source: `protocol.md` section 3.5.
+//! witness encoding. Source: `docs/protocol.md` section 3.5.
 
 use std::fmt;
 use std::iter;
@@ -180,17 +180,7 @@ impl Payload for Tx {
         Ok(scanner.into_tx(reader.bytes(end, "transaction")?))
     }
 
-    fn encoded_len(&self) -> usize {
-        self.raw.len()
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&self.raw);
-    }
-
-    fn raw(&self) -> Option<&Bytes> {
-        Some(&self.raw)
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for Tx {
