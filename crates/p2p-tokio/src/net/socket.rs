@@ -44,8 +44,12 @@ impl Socket {
 
     /// Reads once, as much as has come lately; false at the end of the stream.
     pub(super) fn read(&mut self) -> io::Result<bool> {
-        self.input.reserve(self.read_size);
-        let room = self.input.capacity() - self.input.len();
+        // What is left of a buffer serves the next read too: messages and pieces that somebody
+        // keeps hold all of the buffer that they came in.
+        if self.room() < self.read_size / 2 {
+            self.input.reserve(self.read_size);
+        }
+        let room = self.room();
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => Ok(false),
             Ok(n) => {
@@ -115,6 +119,10 @@ impl Socket {
         if self.output.is_empty() {
             self.output = VecDeque::new();
         }
+    }
+
+    fn room(&self) -> usize {
+        self.input.capacity() - self.input.len()
     }
 
     /// Takes what the connection has to write; whether there is anything.
