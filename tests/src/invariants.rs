@@ -33,7 +33,7 @@ pub enum Rule {
     Reason,
     /// There is one connection to an address.
     OneEach,
-    /// Two nodes that dial each other end with one connection.
+    /// Two nodes that dial each other end with one connection, if one of them told where it listens.
     Duplicate,
     /// Queues and buffers stay within their limits.
     Bounds,

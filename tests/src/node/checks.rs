@@ -188,18 +188,26 @@ impl Node {
 }
 
 impl Node {
-    /// Sockets of connections that were admitted some time ago and are kept.
-    pub(crate) fn settled_sockets(&self, now: Time, age: Duration) -> impl Iterator<Item = Socket> {
+    /// Connections that were admitted some time ago and are kept.
+    pub(crate) fn settled(
+        &self,
+        now: Time,
+        age: Duration,
+    ) -> impl Iterator<Item = &NodeConnection> {
         // Who reads nothing does not learn that the other end has hung up.
         let all = self.connections().filter(|_| self.stalled_until.is_none());
         all.filter(move |of| of.admitted_at.is_some_and(|at| at + age <= now))
             .filter(|of| !of.is_closing())
-            .map(|of| of.socket)
     }
 
-    /// Whether a socket is one of those.
-    pub(crate) fn keeps(&self, socket: Socket, now: Time, age: Duration) -> bool {
-        self.settled_sockets(now, age).any(|kept| kept == socket)
+    /// The one of those with this socket.
+    pub(crate) fn settled_at(
+        &self,
+        socket: Socket,
+        now: Time,
+        age: Duration,
+    ) -> Option<&NodeConnection> {
+        self.settled(now, age).find(|of| of.socket == socket)
     }
 
     /// Whether two admitted connections lead to the same IP: worth a closer look.

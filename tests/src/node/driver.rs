@@ -245,7 +245,7 @@ impl Node {
         match event {
             Event::Ready(ready) => {
                 let port = ready.version.addr_from.port;
-                of.listens_at = Some(SocketAddr::new(of.address.ip(), port));
+                of.listens_at = (port != 0).then(|| SocketAddr::new(of.address.ip(), port));
                 running.answers.push_back(Input::Ready { conn, ready });
             }
             Event::Message(message) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2p_core::{Manager, OperatingMode};
+use p2p_proto::Side;
 
 use super::World;
 use crate::invariants::{Rule, Violation};
@@ -25,7 +26,7 @@ impl World {
         let now = self.net.now;
         let mut count = 0;
         for (_, node) in self.nodes().filter(|(host, _)| these.contains(host)) {
-            let kept = node.settled_sockets(now, Duration::ZERO);
+            let kept = node.settled(now, Duration::ZERO).map(|of| of.socket);
             let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
             count += peers.filter(|peer| !these.contains(peer)).count();
         }
@@ -42,7 +43,7 @@ impl World {
             parts += 1;
             let mut reached = vec![first];
             while let Some(node) = reached.pop().and_then(|host| self.node(host)) {
-                let kept = node.settled_sockets(now, Duration::ZERO);
+                let kept = node.settled(now, Duration::ZERO).map(|of| of.socket);
                 let peers = kept.filter_map(|socket| self.net.owner(socket.peer()));
                 reached.extend(peers.filter(|peer| left.remove(peer)));
             }
@@ -55,7 +56,9 @@ impl World {
         let Some(node) = self.node(host) else {
             return 0;
         };
-        let sockets = node.settled_sockets(self.net.now, Duration::ZERO);
+        let sockets = node
+            .settled(self.net.now, Duration::ZERO)
+            .map(|of| of.socket);
         let peers = sockets.filter_map(|socket| self.net.owner(socket.peer()));
         peers.filter(|&peer| self.node(peer).is_some()).count()
     }
@@ -119,7 +122,8 @@ impl World {
         b.config().enable_listener && !of_a.is_banned(b.ip()) && !of_b.is_banned(a.ip())
     }
 
-    /// Two nodes with two connections that both of them keep.
+    /// Two nodes with two connections that both of them keep. That two which dialled each other are
+    /// the same can only be seen if one of them told where it listens when it dialled.
     pub(super) fn check_duplicates(&self) -> Result<(), Violation> {
         let now = self.net.now;
         if now < self.net.lines_changed_at + RESOLUTION {
@@ -128,24 +132,34 @@ impl World {
         let worth_a_look = self.nodes().filter(|(_, node)| node.has_an_ip_twice());
         for (host, node) in worth_a_look {
             let mut peers = Vec::new();
-            for socket in node.settled_sockets(now, RESOLUTION) {
-                let there = socket.peer();
-                if let Some(other) = self.net.owner(there)
-                    && !self.net.is_broken(socket)
+            for here in node.settled(now, RESOLUTION) {
+                let socket = here.socket.peer();
+                if let Some(other) = self.net.owner(socket)
+                    && !self.net.is_broken(here.socket)
                     && !self.net.is_cut(host, other)
                     && let Some(node) = self.node(other)
-                    && node.keeps(there, now, RESOLUTION)
+                    && let Some(there) = node.settled_at(socket, now, RESOLUTION)
                 {
-                    peers.push(other);
+                    let told = match here.side {
+                        Side::Inbound => here.listens_at,
+                        Side::Outbound => there.listens_at,
+                    };
+                    peers.push((other, here.side == Side::Inbound, told.is_some()));
                 }
             }
             peers.sort_unstable();
-            if let Some(twice) = peers.windows(2).find(|pair| pair[0] == pair[1]) {
+            let twice = peers.windows(2).find(|pair| {
+                let [(one, one_side, one_told), (other, other_side, other_told)] = pair else {
+                    return false;
+                };
+                one == other && (one_side == other_side || *one_told || *other_told)
+            });
+            if let Some(twice) = twice {
                 return Err(Violation {
                     time: now,
                     host: Some(host),
                     rule: Rule::Duplicate,
-                    what: format!("two connections with {}", twice[0]),
+                    what: format!("two connections with {}", twice[0].0),
                 });
             }
         }
