@@ -13,6 +13,26 @@ pub mod peers;
 pub mod report;
 pub mod village;
 
+// The code of these pages is compiled, and run where it needs no network.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/p2p-proto/README.md")]
+mod readme_of_proto {}
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/p2p-core/README.md")]
+mod readme_of_core {}
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/p2p-tokio/README.md")]
+mod readme_of_tokio {}
+#[cfg(all(doctest, feature = "guide"))]
+#[doc = include_str!("../../crates/p2p-store/README.md")]
+mod readme_of_store {}
+#[cfg(all(doctest, feature = "guide"))]
+#[doc = include_str!("../../docs/p2p_usage_guide.md")]
+mod guide {}
+
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;

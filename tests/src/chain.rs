@@ -160,6 +160,13 @@ impl Chain {
 
 /// `count` addresses of loopback, for answers to `getaddr`: whoever dials what it learns stays on
 /// this machine.
+///
+/// ```
+/// use p2p_sim::chain::loopback_addresses;
+///
+/// let addresses = loopback_addresses(3, 18444, 1_700_000_000);
+/// assert!(addresses.iter().all(|entry| entry.address.ip.is_loopback()));
+/// ```
 pub fn loopback_addresses(count: u8, port: u16, time: u32) -> Vec<TimedAddress> {
     let address = |last| TimedAddress {
         time,

@@ -10,6 +10,18 @@ use crate::rng::Rng;
 
 /// The store of one node, as weak as a store may be: bans and their ends are safe once a batch is
 /// stored, all else once it is saved.
+///
+/// ```
+/// use p2p_sim::{Disk, World, scenario};
+/// use std::time::Duration;
+///
+/// assert!(!Disk::default().fails);
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// // What this node wants to be stored takes seconds from now on.
+/// world.with_node(node, |node, _| node.disk.slowness = Duration::from_secs(5))?;
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
 #[derive(Debug)]
 pub struct Disk {
     /// What is safe.

@@ -6,6 +6,16 @@ use std::time::Duration;
 use crate::rng::Rng;
 
 /// What the seeds know, and how well they work.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{Dns, Rng};
+///
+/// let dns = Dns { known: vec!["20.0.0.7:8333".parse().unwrap()], ..Dns::default() };
+/// let (took, named) = dns.resolve(&mut Rng::new(1), 1, 8333, Duration::from_secs(5));
+/// assert_eq!(named, dns.known);
+/// assert!(took < Duration::from_secs(1));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dns {
     /// Nodes that a seed may name.

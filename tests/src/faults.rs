@@ -11,6 +11,18 @@ use crate::rng::Rng;
 use crate::time::Time;
 
 /// Something that goes wrong, or is mended.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{Fault, World, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// world.inject(Fault::DiskFails(node, true))?;
+/// world.run_for(Duration::from_secs(60))?;
+/// world.inject(Fault::DiskFails(node, false))?;
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -49,6 +61,19 @@ pub enum Fault {
 }
 
 /// A fault that hosts a node is subject to, drawn by chance.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::faults::{Kind, draw};
+/// use p2p_sim::{HostId, Rng, Time};
+///
+/// let nodes = [(HostId(0), "20.0.0.1".parse().unwrap())];
+/// let end = Time::ZERO + Duration::from_secs(3600);
+/// let plan = draw(&mut Rng::new(1), &[Kind::Outage], &nodes, 2, Time::ZERO, end);
+/// // Each begins and is mended.
+/// assert_eq!(plan.len(), 4);
+/// assert!(plan.iter().all(|(at, _)| *at <= end));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// [`Fault::Reset`].

@@ -30,6 +30,19 @@ const FLOODS: u32 = 20;
 const ADDRESSES: u32 = 20;
 
 /// What a hostile program does.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{World, hostile::Trick, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// let victim = world.address(node).unwrap();
+/// world.add_hostile(Trick::Silence, vec![victim]);
+/// // Every rule holds, whatever it does.
+/// world.run_for(Duration::from_secs(120))?;
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Trick {

@@ -6,6 +6,12 @@ use crate::network::HostId;
 use crate::time::Time;
 
 /// A rule of the simulator. `docs/simulator.md` names for each a bug that it caught.
+///
+/// ```
+/// use p2p_sim::Rule;
+///
+/// assert_eq!(format!("{:?}", Rule::Slots), "Slots");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -50,6 +56,18 @@ pub enum Rule {
 }
 
 /// A rule that did not hold.
+///
+/// ```
+/// use p2p_sim::{HostId, Rule, Time, Violation};
+///
+/// let violation = Violation {
+///     time: Time::ZERO,
+///     host: Some(HostId(3)),
+///     rule: Rule::Bans,
+///     what: "dials an IP that is banned".into(),
+/// };
+/// assert!(violation.to_string().contains("dials an IP that is banned"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// When.

@@ -22,6 +22,17 @@ const OUTAGE: usize = 8;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Counts of what a node did.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{World, scenario};
+///
+/// let mut world = World::new(1);
+/// let nodes: Vec<_> = (0..2).map(|_| world.add_node(scenario::node())).collect();
+/// world.run_for(Duration::from_secs(60))?;
+/// assert!(world.node(nodes[0]).unwrap().tally().established >= 1);
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Tally {

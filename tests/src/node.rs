@@ -28,6 +28,14 @@ use connection::NodeConnection;
 const SHUTDOWN: Duration = Duration::from_secs(11);
 
 /// What a node is made from.
+///
+/// ```
+/// use p2p_sim::{NodeSpec, World, scenario};
+///
+/// let silent = NodeSpec { chatter: None, ..scenario::node() };
+/// let node = World::new(1).add_node(silent);
+/// assert_eq!(node.0, 0);
+/// ```
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
     /// Its configuration.
@@ -56,6 +64,16 @@ impl NodeSpec {
 ///
 /// The driver holds no policy: it carries out what the manager says, in the order in which the
 /// docs of both crates say.
+///
+/// ```
+/// use p2p_sim::{World, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// let node = world.node(node).unwrap();
+/// assert_eq!(node.connected(), 0);
+/// assert_eq!(node.address().port(), 8333);
+/// ```
 #[derive(Debug)]
 pub struct Node {
     host: HostId,

@@ -9,6 +9,15 @@ use crate::rng::Rng;
 use crate::time::Time;
 
 /// What a line between two hosts is like.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{Line, World};
+///
+/// let mut world = World::new(1);
+/// // A satellite.
+/// world.net.line = Line { latency: Duration::from_millis(300), ..Line::default() };
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
     /// How long a byte takes at least.

@@ -22,6 +22,17 @@ pub use catalogue::{bans, grow, hostile, mix, outage, partition, restart, simult
 pub use specs::{config, diverse_node, node};
 
 /// What happens in a world.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::scenario::{self, Script};
+///
+/// let quiet: Script = |world| {
+///     world.add_node(scenario::node());
+///     world.run_for(Duration::from_secs(60))
+/// };
+/// assert_eq!(quiet(&mut p2p_sim::World::new(1)), Ok(()));
+/// ```
 pub type Script = fn(&mut World) -> Result<(), Violation>;
 
 /// Every scenario and its name.
@@ -100,6 +111,14 @@ impl std::error::Error for Failure {}
 ///
 /// # Panics
 /// There is no scenario of this name.
+///
+/// ```
+/// use p2p_sim::scenario;
+///
+/// let report = scenario::run("grow", 1).unwrap_or_else(|failure| panic!("{failure}"));
+/// // The same seed, the same run.
+/// assert_eq!(scenario::run("grow", 1).unwrap().hash, report.hash);
+/// ```
 pub fn run(scenario: &str, seed: u64) -> Result<Report, Box<Failure>> {
     run_in(scenario, World::new(seed))
 }

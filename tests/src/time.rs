@@ -73,6 +73,14 @@ impl fmt::Display for Time {
 }
 
 /// How wrong a host's clock is.
+///
+/// ```
+/// use p2p_sim::{NodeSpec, Skew, scenario};
+///
+/// let an_hour_late = Skew { wall_millis: -3_600_000, drift_ppm: 0 };
+/// let spec = NodeSpec { skew: an_hour_late, ..scenario::node() };
+/// assert_eq!(spec.skew.drift_ppm, 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Skew {
     /// Milliseconds by which its wall clock is ahead.
@@ -85,6 +93,16 @@ pub struct Skew {
 ///
 /// An `Instant` cannot be made from nothing, so each world takes one when it is made, and counts
 /// from there; where it lies decides nothing.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use p2p_sim::{LocalTime, Skew, Time};
+///
+/// let epoch = Instant::now();
+/// let fast = LocalTime::new(epoch, Skew { drift_ppm: 1_000, ..Skew::default() });
+/// let second = Time::ZERO + Duration::from_secs(1);
+/// assert_eq!(fast.instant(second) - epoch, Duration::from_millis(1_001));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct LocalTime {
     epoch: Instant,

@@ -74,6 +74,12 @@ impl What {
 }
 
 /// The address of a host: public, and each in a netgroup of its own.
+///
+/// ```
+/// use p2p_sim::{HostId, ip_of};
+///
+/// assert_ne!(ip_of(HostId(1)), ip_of(HostId(2)));
+/// ```
 pub fn ip_of(host: HostId) -> IpAddr {
     let n = host.0;
     // From 20 to 89 no first byte is set aside for anything.

@@ -9,6 +9,18 @@ use uuid::Uuid;
 
 /// Names a connection. Minted by the manager, never used again: an event of a connection that is
 /// gone can hurt nobody.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use p2p_core::ConnId;
+///
+/// /// What a driver keeps of each connection.
+/// struct Sockets {
+///     by_id: BTreeMap<ConnId, std::net::TcpStream>,
+/// }
+/// let sockets = Sockets { by_id: BTreeMap::new() };
+/// assert!(sockets.by_id.is_empty());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub(crate) u64);
 
@@ -46,6 +58,13 @@ pub enum ConnectionState {
 }
 
 /// A transition that the lifecycle does not have.
+///
+/// ```
+/// use p2p_core::{ConnectionState, IllegalTransition};
+///
+/// let error = IllegalTransition { from: ConnectionState::Connected, to: ConnectionState::Connecting };
+/// assert_eq!(error.to_string(), "no transition from Connected to Connecting");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no transition from {from:?} to {to:?}")]
 pub struct IllegalTransition {
@@ -56,6 +75,22 @@ pub struct IllegalTransition {
 }
 
 /// One connection, as the manager sees it.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode, ConnectionState};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// manager.handle(now, Input::Command(Command::AddPeer("127.0.0.1:18444".parse().unwrap())));
+/// let connection = manager.connections().next().unwrap();
+/// assert_eq!(connection.state(), ConnectionState::Connecting);
+/// assert!(!connection.is_inbound());
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PeerConnection {
     pub(crate) id: ConnId,

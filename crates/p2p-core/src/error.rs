@@ -6,6 +6,13 @@ use p2p_proto::{CloseReason, NetworkFailure};
 use thiserror::Error;
 
 /// Why a connection to a peer could not be made or kept.
+///
+/// ```
+/// use p2p_core::{CloseReason, ConnectionError, DialFailure};
+///
+/// assert!(ConnectionError::Dial(DialFailure::Refused).is_retryable());
+/// assert!(!ConnectionError::from(CloseReason::HandshakeTimeout).is_retryable());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
@@ -18,6 +25,13 @@ pub enum ConnectionError {
 }
 
 /// Why a dial failed.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use p2p_core::DialFailure;
+///
+/// assert_eq!(DialFailure::from(ErrorKind::ConnectionRefused), DialFailure::Refused);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DialFailure {

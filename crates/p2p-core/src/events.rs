@@ -16,6 +16,19 @@ use crate::timestamp::Timestamp;
 /// The order for one connection: `InboundConnectionAccepted` (inbound), `HandshakeComplete`,
 /// `ConnectionEstablished`, its messages, `ConnectionLost`; or `ConnectionFailed` instead of all
 /// that would follow.
+///
+/// ```
+/// use p2p_core::ControlEvent;
+///
+/// fn line(event: &ControlEvent) -> String {
+///     match event {
+///         ControlEvent::ConnectionEstablished { address, .. } => format!("{address} is here"),
+///         ControlEvent::ConnectionLost { address, reason, .. } => format!("{address} has gone: {reason}"),
+///         other => format!("{other:?}"),
+///     }
+/// }
+/// assert_eq!(line(&ControlEvent::ShuttingDown), "ShuttingDown");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlEvent {
@@ -149,6 +162,13 @@ pub enum ControlEvent {
 }
 
 /// Who named peers to us.
+///
+/// ```
+/// use p2p_core::{ControlEvent, DiscoverySource};
+///
+/// let event = ControlEvent::PeersDiscovered { source: DiscoverySource::Dns, count: 25 };
+/// assert!(matches!(event, ControlEvent::PeersDiscovered { count: 25, .. }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DiscoverySource {
@@ -159,6 +179,13 @@ pub enum DiscoverySource {
 }
 
 /// What the task of one connection may be asked to do.
+///
+/// ```
+/// use p2p_core::{Message, PeerConnectionCommand};
+///
+/// let command = PeerConnectionCommand::SendMessage(Message::GetAddr);
+/// assert_ne!(command, PeerConnectionCommand::Disconnect);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerConnectionCommand {
@@ -171,6 +198,15 @@ pub enum PeerConnectionCommand {
 }
 
 /// A message from a peer.
+///
+/// ```
+/// use p2p_core::{BitcoinMessageEvent, Message, Network, Peer};
+///
+/// let address = "203.0.113.7:8333".parse().unwrap();
+/// let peer_id = Peer::id_of(Network::Mainnet, address);
+/// let event = BitcoinMessageEvent::new(peer_id, address, Message::GetAddr);
+/// assert_eq!(event.message, Message::GetAddr);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BitcoinMessageEvent {

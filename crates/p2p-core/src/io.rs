@@ -13,6 +13,20 @@ use crate::events::ControlEvent;
 use crate::peer::Peer;
 
 /// Something that happened outside.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// manager.handle(now, Input::Resolved { addresses: vec!["127.0.0.1:18444".parse().unwrap()] });
+/// assert_eq!(manager.peers().count(), 1);
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Input {
@@ -125,6 +139,21 @@ impl Input {
 }
 
 /// What the user wants.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// let ip = "203.0.113.7".parse().unwrap();
+/// manager.handle(now, Input::Command(Command::Ban(ip)));
+/// assert!(manager.is_banned(ip));
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
@@ -143,10 +172,44 @@ pub enum Command {
 }
 
 /// Names a batch of records on its way to the store.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Action, Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// manager.handle(now, Input::Command(Command::AddPeer("127.0.0.1:18444".parse().unwrap())));
+/// while let Some(action) = manager.poll_action() {
+///     if let Action::Persist { batch, .. } = action {
+///         // The store has it.
+///         manager.handle(now, Input::Stored { batch, result: Ok(()) });
+///     }
+/// }
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub(crate) u64);
 
 /// Something for the driver to do.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Action, Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// manager.handle(now, Input::Command(Command::AddPeer("127.0.0.1:18444".parse().unwrap())));
+/// let actions: Vec<Action> = std::iter::from_fn(|| manager.poll_action()).collect();
+/// assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })));
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Action {
@@ -222,6 +285,22 @@ pub enum Action {
 }
 
 /// What a connection is made with.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// // Somebody has dialled us, and may stay.
+/// let setup = manager.accept(now, "127.0.0.1:40000".parse().unwrap()).unwrap();
+/// let connection = setup.connection(now);
+/// assert!(connection.wants_read());
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// Names the connection.
@@ -244,6 +323,21 @@ impl Setup {
 }
 
 /// Why a connection is not even accepted: it is closed before a byte is read.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode, Refusal};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// manager.handle(now, Input::Command(Command::Ban("127.0.0.1".parse().unwrap())));
+/// let refused = manager.accept(now, "127.0.0.1:40000".parse().unwrap());
+/// assert_eq!(refused.err(), Some(Refusal::Banned));
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -268,6 +362,23 @@ pub enum Refusal {
 }
 
 /// Why [`Manager::poll_timeout`](crate::Manager::poll_timeout) wants to be called back.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Action, Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode, Wake};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Mainnet);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// while manager.poll_action().is_some() {}
+/// manager.handle(now, Input::Resolved { addresses: vec![] });
+/// // The DNS seeds are asked again in an hour.
+/// let (at, why) = manager.poll_timeout().unwrap();
+/// assert_eq!((at - now, why), (manager.config().dns_interval, Wake::Dns));
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Wake {

@@ -1,7 +1,6 @@
 //! Which addresses are likely to be in one hand, and which lead anywhere at all.
 //!
-//! Source: `docs/protocol.md` section 6.2; the node's `src/net/netaddress.cpp`, `GetGroup` and
-//! `IsRoutable`.
+//! Source: the node's `src/net/netaddress.cpp`, `GetGroup` and `IsRoutable`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -16,6 +16,16 @@ const PEER_NAMESPACE: Uuid = Uuid::from_u128(0x9f2b_6c5e_31d7_4c0a_8e44_b5a0_d3f
 ///
 /// The record that stores keep. Fields of a newer version that this one does not know survive
 /// loading and saving.
+///
+/// ```
+/// use p2p_core::{Network, Peer, PeerSource, PeerStatus, Timestamp};
+///
+/// let (address, now) = ("203.0.113.7:8333".parse().unwrap(), Timestamp::from_millis(1_700_000_000_000));
+/// let peer = Peer::new(Network::Mainnet, address, PeerSource::Dns, now);
+/// assert_eq!(peer.status, PeerStatus::Unknown);
+/// assert_eq!(peer.id, Peer::id_of(Network::Mainnet, address));
+/// assert_ne!(peer.id, Peer::id_of(Network::Testnet, address));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
     /// The same in every manager and after every restart: see [`Peer::id_of`].
@@ -106,6 +116,12 @@ impl Peer {
 }
 
 /// Whether a peer can be reached, as far as we know.
+///
+/// ```
+/// use p2p_core::PeerStatus;
+///
+/// assert_eq!(PeerStatus::default(), PeerStatus::Unknown);
+/// ```
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -122,6 +138,14 @@ pub enum PeerStatus {
 }
 
 /// How we came to know a peer.
+///
+/// ```
+/// use p2p_core::{Network, Peer, PeerSource, Timestamp};
+///
+/// let address = "10.0.0.7:18444".parse().unwrap();
+/// let peer = Peer::new(Network::Regtest, address, PeerSource::Manual, Timestamp::default());
+/// assert_eq!(peer.source, PeerSource::Manual);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PeerSource {
@@ -138,6 +162,14 @@ pub enum PeerSource {
 }
 
 /// A ban of a peer's IP.
+///
+/// ```
+/// use p2p_core::{Ban, BanReason, Timestamp};
+///
+/// let at = Timestamp::from_millis(1_700_000_000_000);
+/// let until_lifted = Ban { reason: BanReason::Manual, at, until: None };
+/// assert_eq!(until_lifted.until, None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// What for.
@@ -149,6 +181,13 @@ pub struct Ban {
 }
 
 /// What a peer is banned for. Not to be confused with reject codes, which are the protocol's.
+///
+/// ```
+/// use p2p_core::BanReason;
+///
+/// let reason = BanReason::BannedUserAgent { user_agent: "/spy:1.0/".into() };
+/// assert_ne!(reason, BanReason::Manual);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BanReason {

@@ -38,6 +38,14 @@ pub trait PeerPolicy: fmt::Debug + Send + Sync {
 }
 
 /// Why a policy refuses a peer.
+///
+/// ```
+/// use p2p_proto::{ChainPolicy, NetworkAddress, PeerPolicy, Refusal, StandardPolicy, UserAgent, Version};
+///
+/// let mut version = Version::minimal(70016, 0, NetworkAddress::UNSPECIFIED);
+/// version.user_agent = UserAgent::from_static("/Bitcoin ABC:0.22.0/");
+/// assert_eq!(StandardPolicy::default().check(&version), Err(Refusal::OtherChain));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -53,6 +61,15 @@ pub enum Refusal {
 }
 
 /// How the chain is told from the user agent; the `version` message has no field for it.
+///
+/// ```
+/// use p2p_proto::{ChainPolicy, NetworkAddress, PeerPolicy, StandardPolicy, UserAgent, Version};
+///
+/// let mut version = Version::minimal(70016, 0, NetworkAddress::UNSPECIFIED);
+/// version.user_agent = UserAgent::from_static("/my-wallet:1.0/");
+/// let admits = |policy| StandardPolicy::new(policy, []).check(&version).is_ok();
+/// assert!(admits(ChainPolicy::Default) && !admits(ChainPolicy::Strict));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -98,6 +115,13 @@ pub fn other_chain(agent: &UserAgent) -> Option<&'static str> {
 }
 
 /// The pattern for which a node of the default configuration would ban an agent, if any.
+///
+/// ```
+/// use p2p_proto::{UserAgent, banned_by_nodes};
+///
+/// assert_eq!(banned_by_nodes(&UserAgent::from_static("/cashew:1.0/")), Some("cash"));
+/// assert_eq!(banned_by_nodes(&UserAgent::from_static("/my-wallet:1.0/")), None);
+/// ```
 pub fn banned_by_nodes(agent: &UserAgent) -> Option<&'static str> {
     find(agent, &NODE_BANS)
 }

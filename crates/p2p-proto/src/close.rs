@@ -11,6 +11,14 @@ use crate::offence::Offence;
 use crate::text::UserAgent;
 
 /// Why a connection ended. There is one for every connection, and the first one wins.
+///
+/// ```
+/// use p2p_proto::{CloseReason, Initiator, NetworkFailure};
+///
+/// let reason = CloseReason::from(NetworkFailure::Eof);
+/// assert_eq!(reason.to_string(), "closed by the peer");
+/// assert_eq!(reason.initiator(), Initiator::Remote);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -82,6 +90,12 @@ impl From<NetworkFailure> for CloseReason {
 }
 
 /// Who ended a connection.
+///
+/// ```
+/// use p2p_proto::{CloseReason, Initiator};
+///
+/// assert_eq!(CloseReason::Requested.initiator(), Initiator::Local);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -125,6 +139,17 @@ impl CloseReason {
 }
 
 /// What is worth a ban.
+///
+/// ```
+/// use p2p_proto::Violation;
+///
+/// // A node of BTC.
+/// let (expected, received) = ([0xe3, 0xe1, 0xf3, 0xe8], [0xf9, 0xbe, 0xb4, 0xd9]);
+/// assert_eq!(
+///     Violation::NetworkMismatch { expected, received }.to_string(),
+///     "of another network: magic f9beb4d9 where e3e1f3e8 was expected",
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -157,6 +182,14 @@ pub enum Violation {
 }
 
 /// How the transport ended, as far as anyone can tell.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use p2p_proto::NetworkFailure;
+///
+/// assert_eq!(NetworkFailure::from(ErrorKind::ConnectionReset), NetworkFailure::Reset);
+/// assert_eq!(NetworkFailure::from(ErrorKind::UnexpectedEof), NetworkFailure::Eof);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
 #[non_exhaustive]
 pub enum NetworkFailure {
@@ -195,6 +228,16 @@ impl From<io::ErrorKind> for NetworkFailure {
 }
 
 /// A call of the application's that cannot be carried out.
+///
+/// ```
+/// use p2p_proto::{Command, PeerLimits, SendError};
+///
+/// let limits = PeerLimits::default();
+/// assert_eq!(
+///     limits.check(Command::INV, 2_000_000),
+///     Err(SendError::TooLarge { length: 2_000_000, limit: 1_048_576 }),
+/// );
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SendError {

@@ -253,6 +253,16 @@ impl<'a> Reader<'a> {
 }
 
 /// The wire types that [`BufMut`] does not know.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::codec::{Reader, WriteExt};
+///
+/// let mut out = BytesMut::new();
+/// out.put_compact_size(300);
+/// assert_eq!(out[..], [0xFD, 0x2C, 0x01]);
+/// assert_eq!(Reader::new(&out).compact_size("count"), Ok(300));
+/// ```
 pub trait WriteExt {
     /// A CompactSize, in its shortest form.
     fn put_compact_size(&mut self, value: u64);

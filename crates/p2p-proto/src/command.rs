@@ -6,7 +6,8 @@ use thiserror::Error;
 
 /// The name of a message, as it stands in a frame header: ASCII, padded with NUL to 12 bytes.
 ///
-/// Any name of printable ASCII is a command; the ones of `docs/protocol.md` section 3 are constants.
+/// Any name of printable ASCII is a command; those that Bitcoin SV software uses are
+/// constants (the node's `src/protocol.cpp`).
 ///
 /// ```
 /// use p2p_proto::Command;
@@ -21,6 +22,13 @@ pub struct Command([u8; 12]);
 /// Twelve bytes that are not a command name.
 ///
 /// The node drops such a frame without penalty (`src/protocol.cpp`, `CheckCommandFormat`).
+///
+/// ```
+/// use p2p_proto::{BadCommand, Command};
+///
+/// let bytes = *b"ping\0\0x\0\0\0\0\0";
+/// assert_eq!(Command::from_bytes(bytes), Err(BadCommand { at: 6, byte: b'x' }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("byte {at} of the command is {byte:#04x}")]
 pub struct BadCommand {

@@ -62,8 +62,9 @@ pub struct Config {
     /// The longest payloads taken. Default [`Limits::DEFAULT`]; `limits.message` is what our
     /// `protoconf` announces, so no less than 1 MiB.
     pub limits: Limits,
-    /// Bytes that may wait to be sent before `send` says `Full`. Default 8 MiB: two of the
-    /// largest ordinary messages each way, many times over.
+    /// Bytes that may wait to be sent before `send` says `Full`; an empty queue takes one message
+    /// of any size. Default 8 MiB: several of the largest ordinary messages, and no more for a
+    /// peer that does not read.
     pub send_queue_bytes: usize,
     /// Events that may wait before reading stops. Default 64: a read buffer's worth of small
     /// messages, so that a burst is one wake-up of the driver.
@@ -99,6 +100,14 @@ impl Config {
 }
 
 /// Who dialled.
+///
+/// ```
+/// use p2p_proto::{Handshake, Side};
+///
+/// // A dialler speaks first.
+/// assert!(!Handshake::new(Side::Outbound).version_received().unwrap().send_version);
+/// assert!(Handshake::new(Side::Inbound).version_received().unwrap().send_version);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// The peer did.
@@ -108,6 +117,12 @@ pub enum Side {
 }
 
 /// What becomes of a connection whose handshake is complete.
+///
+/// ```
+/// use p2p_proto::Capacity;
+///
+/// assert_eq!(Capacity::default(), Capacity::Free);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Capacity {
     /// The manager is asked, by [`Event::Ready`](crate::Event::Ready).
@@ -118,6 +133,20 @@ pub enum Capacity {
 }
 
 /// What one connection is made with.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_proto::{Capacity, Clock, Params};
+///
+/// let params = Params {
+///     remote: "203.0.113.7:8333".parse().unwrap(),
+///     nonce: 7, // random
+///     seed: [7; 32], // random
+///     clock: Clock::new(Instant::now(), SystemTime::now()),
+///     capacity: Capacity::Free,
+/// };
+/// assert_ne!(params.nonce, 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// The peer's address.

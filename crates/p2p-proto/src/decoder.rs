@@ -11,6 +11,15 @@ use crate::hash::Sha256d;
 use crate::message::Message;
 
 /// A header after which the rest of the stream means nothing: there is no resynchronisation.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{FrameDecoder, FrameError, Limits, Network};
+///
+/// let mut decoder = FrameDecoder::new(Network::Mainnet, Limits::DEFAULT);
+/// let error = decoder.decode(&mut BytesMut::from(&b"GET / HTTP/1.1"[..])).unwrap_err();
+/// assert!(matches!(error, FrameError::BadMagic { received: [b'G', b'E', b'T', b' '], .. }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -40,6 +49,18 @@ pub(crate) fn hex(bytes: [u8; 4]) -> impl std::fmt::Display {
 }
 
 /// Why a frame was dropped. The connection goes on with the next one.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{Decoded, Dropped, FrameDecoder, Limits, Message, Network, Nonce, encode_frame};
+///
+/// let mut bytes = BytesMut::new();
+/// encode_frame(Network::Regtest, &Message::Ping(Nonce(1)), &mut bytes);
+/// bytes[30] ^= 1;
+/// let mut decoder = FrameDecoder::new(Network::Regtest, Limits::DEFAULT);
+/// let Ok(Some(Decoded::Dropped { why, .. })) = decoder.decode(&mut bytes) else { panic!() };
+/// assert_eq!(why, Dropped::BadChecksum);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Dropped {
@@ -55,6 +76,20 @@ pub enum Dropped {
 }
 
 /// What the decoder found.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{Decoded, FrameDecoder, Limits, Message, Network, encode_frame};
+///
+/// let mut bytes = BytesMut::new();
+/// encode_frame(Network::Regtest, &Message::GetAddr, &mut bytes);
+/// let mut decoder = FrameDecoder::new(Network::Regtest, Limits::DEFAULT);
+/// match decoder.decode(&mut bytes)? {
+///     Some(Decoded::Frame { command, body }) => assert_eq!(body.decode(command), Ok(Message::GetAddr)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), p2p_proto::FrameError>(())
+/// ```
 #[derive(Debug)]
 pub enum Decoded<'a> {
     /// A whole frame; its checksum is right.
@@ -92,6 +127,20 @@ pub enum Decoded<'a> {
 /// The payload of a frame, at the front of the buffer that it was read into.
 ///
 /// Dropping it takes the payload out of the buffer.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{Decoded, FrameDecoder, Limits, Message, Network, Nonce, encode_frame};
+///
+/// let mut bytes = BytesMut::new();
+/// encode_frame(Network::Regtest, &Message::Pong(Nonce(2)), &mut bytes);
+/// let mut decoder = FrameDecoder::new(Network::Regtest, Limits::DEFAULT);
+/// if let Some(Decoded::Frame { body, .. }) = decoder.decode(&mut bytes)? {
+///     assert_eq!(body.as_bytes(), 2_u64.to_le_bytes());
+/// }
+/// assert!(bytes.is_empty());
+/// # Ok::<(), p2p_proto::FrameError>(())
+/// ```
 #[derive(Debug)]
 pub struct Body<'a> {
     buffer: &'a mut BytesMut,
@@ -133,6 +182,20 @@ impl Drop for Body<'_> {
 }
 
 /// How much a peer is trusted with.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{Decoded, Dropped, FrameDecoder, Inventory, Limits, Message, Network, Trust, encode_frame};
+/// use p2p_proto::{Hash256, InventoryItem, InventoryKind};
+///
+/// let item = InventoryItem { kind: InventoryKind::Tx, hash: Hash256::ZERO };
+/// let mut bytes = BytesMut::new();
+/// encode_frame(Network::Regtest, &Message::Inv(Inventory::new([item; 200])), &mut bytes);
+/// let mut decoder = FrameDecoder::new(Network::Regtest, Limits::DEFAULT);
+/// decoder.set_trust(Trust::Stranger);
+/// let Ok(Some(Decoded::Dropped { why, .. })) = decoder.decode(&mut bytes) else { panic!() };
+/// assert_eq!(why, Dropped::TooLargeYet);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// Before the handshake is complete: payloads above [`HANDSHAKE_PAYLOAD`] are skipped.

@@ -5,6 +5,13 @@ use thiserror::Error;
 /// A payload that does not hold what its command says.
 ///
 /// The peer is answered with `reject(command, 0x01, "error parsing message")` and kept.
+///
+/// ```
+/// use p2p_proto::{Command, Message};
+///
+/// let error = Message::decode(Command::PING, &[1, 2, 3]).unwrap_err();
+/// assert!(error.to_string().contains("nonce"), "{error}");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -47,6 +54,12 @@ pub enum DecodeError {
 }
 
 /// Text that is not a hash.
+///
+/// ```
+/// use p2p_proto::Hash256;
+///
+/// assert!("00ff".parse::<Hash256>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseHashError {

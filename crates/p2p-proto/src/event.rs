@@ -11,6 +11,15 @@ use crate::decoder::Dropped;
 use crate::message::{Message, Version};
 
 /// What happened on a connection, in order: `Ready`, then messages, then `Closed`.
+///
+/// ```
+/// use p2p_proto::{Event, Message};
+///
+/// fn count_transactions(events: &[Event]) -> usize {
+///     events.iter().filter(|event| matches!(event, Event::Message(Message::Tx(_)))).count()
+/// }
+/// assert_eq!(count_transactions(&[Event::Message(Message::GetAddr)]), 0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -28,6 +37,13 @@ pub enum Event {
 }
 
 /// A completed handshake.
+///
+/// ```
+/// use p2p_proto::{NetworkAddress, Ready, Version};
+///
+/// let old = Version::minimal(70012, 0, NetworkAddress::UNSPECIFIED);
+/// assert_eq!(Ready::new(old, 7).negotiated_version, 70012);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ready {
@@ -51,6 +67,23 @@ impl Ready {
 }
 
 /// A payload in pieces: one `Begin`, `Chunk`s that add up to its length, one `End`.
+///
+/// ```
+/// use bytes::Bytes;
+/// use p2p_proto::{Command, PayloadEvent};
+///
+/// let pieces = [
+///     PayloadEvent::Begin { command: Command::BLOCK, length: 3 },
+///     PayloadEvent::Chunk(Bytes::from_static(b"ab")),
+///     PayloadEvent::Chunk(Bytes::from_static(b"c")),
+///     PayloadEvent::End { checksum_ok: Some(true) },
+/// ];
+/// let bytes = pieces.iter().map(|piece| match piece {
+///     PayloadEvent::Chunk(chunk) => chunk.len(),
+///     _ => 0,
+/// });
+/// assert_eq!(bytes.sum::<usize>(), 3);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PayloadEvent {
@@ -89,6 +122,13 @@ impl fmt::Debug for PayloadEvent {
 }
 
 /// A frame that was dropped.
+///
+/// ```
+/// use p2p_proto::{Command, DiscardReason, Discarded};
+///
+/// let second = Discarded::new(Some(Command::VERACK), 0, DiscardReason::Repeated);
+/// assert_eq!(second.why.to_string(), "repeated");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {
@@ -112,6 +152,12 @@ impl Discarded {
 }
 
 /// Why a frame was dropped.
+///
+/// ```
+/// use p2p_proto::{DiscardReason, Dropped};
+///
+/// assert_eq!(DiscardReason::Frame(Dropped::BadChecksum).to_string(), "bad checksum");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscardReason {

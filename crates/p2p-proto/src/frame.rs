@@ -20,6 +20,17 @@ pub const COPY_UP_TO: usize = 4096;
 ///
 /// A payload above 2^32 - 1 bytes travels under an extended header (`extmsg`), which has no
 /// checksum; all others under a basic one. Layout: `src/protocol.h` of the node.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use p2p_proto::{Command, FrameHeader, Network, checksum};
+///
+/// let header = FrameHeader { command: Command::VERACK, length: 0, checksum: Some(checksum(&[])) };
+/// let mut out = BytesMut::new();
+/// header.encode(Network::Mainnet.magic_bytes(), &mut out);
+/// assert_eq!(out.len(), header.wire_len());
+/// assert_eq!(out[20..], [0x5d, 0xf6, 0xe0, 0xe2]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// What the frame carries.
@@ -73,6 +84,14 @@ impl FrameHeader {
 ///
 /// The node's own (`src/protocol.cpp`, `GetMaxMessageLength`), judged on the header before a
 /// byte of the payload is kept.
+///
+/// ```
+/// use p2p_proto::{Command, Limits};
+///
+/// let limits = Limits { block: 100_000_000, ..Limits::DEFAULT };
+/// assert_eq!(limits.of(Command::BLOCK), 100_000_000);
+/// assert_eq!(limits.of(Command::INV), 2 * 1024 * 1024);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For every command that is not named below, known or not.

@@ -28,6 +28,13 @@ pub struct Handshake {
 }
 
 /// What a version is answered with. Verack always goes out, behind our version if that is due.
+///
+/// ```
+/// use p2p_proto::{Answer, Handshake, Side};
+///
+/// let answer = Handshake::new(Side::Outbound).version_received();
+/// assert_eq!(answer, Ok(Answer { send_version: false }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// Whether our version is still to be sent.
@@ -35,6 +42,15 @@ pub struct Answer {
 }
 
 /// A message that comes once came twice.
+///
+/// ```
+/// use p2p_proto::{Command, Handshake, Repeated, Side};
+///
+/// let mut handshake = Handshake::new(Side::Outbound);
+/// handshake.verack_received()?;
+/// assert_eq!(handshake.verack_received(), Err(Repeated(Command::VERACK)));
+/// # Ok::<(), Repeated>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("second {0}")]
 pub struct Repeated(pub Command);

@@ -43,6 +43,13 @@ pub enum Network {
 }
 
 /// Text that names no network.
+///
+/// ```
+/// use p2p_proto::Network;
+///
+/// let error = "mainet".parse::<Network>().unwrap_err();
+/// assert!(error.to_string().starts_with("\"mainet\" is no network: use mainnet, testnet"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{text:?} is no network: use mainnet, testnet, stn, regtest or custom:<magic, 8 hex digits>:<port>"

@@ -6,6 +6,12 @@ use crate::command::{BadCommand, Command};
 use crate::error::DecodeError;
 
 /// Something wrong that a peer is kept in spite of, as long as it stays rare.
+///
+/// ```
+/// use p2p_proto::{Command, Offence};
+///
+/// assert_eq!(Offence::BadChecksum(Command::TX).to_string(), "bad checksum in tx");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Offence {

@@ -1,7 +1,7 @@
 //! Takes a streamed block apart: payload chunks in, transactions out, in bounded memory.
 //!
-//! Source: `docs/protocol.md` section 8. An extended frame has no checksum: the merkle root is what
-//! tells that its payload arrived as it was sent.
+//! Source: the node's `src/net/msg_buffer.cpp`. An extended frame has no checksum: the merkle root
+//! is what tells that its payload arrived as it was sent.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -66,6 +66,17 @@ pub struct TxSplitter {
 
 /// What comes out of a [`TxSplitter`]: the header, then the transactions in order, each either
 /// whole or as begin, chunks, end.
+///
+/// ```
+/// use p2p_proto::{Block, BlockHeader, BlockPart, Tx, TxSplitter};
+///
+/// let block = Block::new(BlockHeader::from_bytes(&[0; 80]), &[Tx::new(1, &[], &[], 0)?]);
+/// let mut splitter = TxSplitter::new();
+/// splitter.push(block.as_bytes().clone());
+/// assert!(matches!(splitter.poll()?, Some(BlockPart::Header { tx_count: 1, .. })));
+/// assert!(matches!(splitter.poll()?, Some(BlockPart::Tx { .. })));
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockPart {
@@ -97,6 +108,19 @@ pub enum BlockPart {
 }
 
 /// What a [`TxSplitter`] knows of a block when it is complete.
+///
+/// ```
+/// use p2p_proto::{Block, BlockHeader, Tx, TxSplitter};
+///
+/// // The header names another merkle root than these transactions have.
+/// let block = Block::new(BlockHeader::from_bytes(&[0; 80]), &[Tx::new(1, &[], &[], 0)?]);
+/// let mut splitter = TxSplitter::new();
+/// splitter.push(block.as_bytes().clone());
+/// while splitter.poll()?.is_some() {}
+/// let summary = splitter.finish()?;
+/// assert_eq!((summary.tx_count, summary.merkle_ok), (1, false));
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockSummary {

@@ -5,6 +5,18 @@
 //! here follows: **a ban that was reported is never lost**, whatever happens to the process, the
 //! machine or the disk's free space.
 //!
+//! ```text
+//!                 Manager: records to store, bans first
+//!                         │ apply, forget, flush     ▲ list_all, changes
+//!                         ▼                          │
+//!                    ┌──────────────────────────────────┐
+//!                    │ PeerStore                        │
+//!                    └──┬────────────┬────────────┬─────┘
+//!                       ▼            ▼            ▼
+//!                   JSON file     one redb     PostgreSQL, shared
+//!                   and journal   file         with other managers
+//! ```
+//!
 //! # Which store
 //!
 //! | | for | feature |

@@ -55,6 +55,37 @@
 //! | [`Manager::events`] | the same | both, as published: established, messages, lost |
 //! | [`Manager::subscribe_lossless`] | holds up the peers it is slow with | of one peer: everything, from `Established` to `Lost` |
 //!
+//! # A session, without a network
+//!
+//! ```
+//! use p2p_tokio::{ControlEvent, Manager, ManagerConfig, Network};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listens = ManagerConfig {
+//!     enable_listener: true,
+//!     listener_address: "127.0.0.1".parse()?,
+//!     listener_port: Some(0),
+//!     ..ManagerConfig::new(Network::Regtest)
+//! };
+//! let listener = Manager::builder(listens).build()?;
+//! let mut events = listener.subscribe_control_events();
+//! listener.start().await?;
+//! let ControlEvent::ListenerStarted { address } = events.recv().await? else { panic!() };
+//!
+//! let dialler = Manager::builder(ManagerConfig::new(Network::Regtest)).fixed_peers([address]).build()?;
+//! dialler.start().await?;
+//! dialler.wait_for_peers(1, std::time::Duration::from_secs(30)).await?;
+//! assert_eq!(dialler.get_connection_count(), 1);
+//! dialler.shutdown().await;
+//! listener.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every option, patterns for each kind of program, and answers to what goes wrong are in
+//! `docs/p2p_usage_guide.md`.
+//!
 //! # Features
 //!
 //! `hickory` (default): DNS by [`HickoryResolver`] instead of [`SystemResolver`].

@@ -125,6 +125,20 @@ impl Network {
 }
 
 /// How a host goes down.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::{Crash, Fault, World, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// world.inject(Fault::Crash(node, Crash::Machine))?;
+/// assert!(world.node(node).unwrap().manager().is_none());
+/// world.inject(Fault::Start(node))?;
+/// world.run_for(Duration::from_secs(1))?;
+/// assert!(world.node(node).unwrap().manager().is_some());
+/// # Ok::<(), p2p_sim::Violation>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
     /// The program dies: the system resets its connections.

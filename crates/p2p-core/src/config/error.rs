@@ -3,6 +3,16 @@
 use thiserror::Error;
 
 /// What is wrong with a configuration: which field, and which rule it breaks.
+///
+/// ```
+/// use p2p_core::ManagerConfig;
+///
+/// let config = ManagerConfig { max_pending_inbound: 0, ..ManagerConfig::default() };
+/// assert_eq!(
+///     config.validate().unwrap_err().to_string(),
+///     "max_pending_inbound is 0, but must be at least 1",
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {

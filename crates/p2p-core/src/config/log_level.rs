@@ -36,6 +36,13 @@ pub enum LogLevel {
 }
 
 /// Text that names no log level.
+///
+/// ```
+/// use p2p_core::LogLevel;
+///
+/// let error = "loud".parse::<LogLevel>().unwrap_err();
+/// assert!(error.to_string().starts_with("\"loud\" is no log level"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text:?} is no log level: use OFF, ERROR, WARN, INFO, DEBUG or TRACE")]
 pub struct ParseLogLevelError {

@@ -10,6 +10,21 @@ use crate::mode::OperatingMode;
 use crate::peer::{Peer, PeerStatus};
 
 /// Why there are as many connections as there are.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// let why = manager.explain();
+/// assert_eq!((why.connected, why.target), (0, 8));
+/// assert_eq!((why.ready, why.waiting), (0, 0), "nobody is known");
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -36,6 +51,21 @@ pub struct Explanation {
 }
 
 /// What is known about one address.
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode};
+///
+/// let now = Instant::now();
+/// let clock = Clock::new(now, SystemTime::now());
+/// let config = ManagerConfig::new(Network::Regtest);
+/// let mut manager = Manager::new(config, OperatingMode::Normal, vec![], [0; 32], clock, now)?;
+/// manager.handle(now, Input::Command(Command::Start));
+/// let address = "127.0.0.1:18444".parse().unwrap();
+/// manager.handle(now, Input::Command(Command::AddPeer(address)));
+/// assert!(manager.explain_peer(address).unwrap().busy, "it is being dialled");
+/// # Ok::<(), p2p_core::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PeerExplanation {

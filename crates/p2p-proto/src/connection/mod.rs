@@ -151,6 +151,24 @@ enum PingOut {
 }
 
 /// Why [`Connection::poll_timeout`] wants to be called back.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Instant, SystemTime};
+/// use p2p_proto::{Capacity, Clock, Config, Connection, Network, Params, Side, Timer};
+///
+/// let now = Instant::now();
+/// let params = Params {
+///     remote: "127.0.0.1:18444".parse().unwrap(),
+///     nonce: 1,
+///     seed: [0; 32],
+///     clock: Clock::new(now, SystemTime::now()),
+///     capacity: Capacity::Free,
+/// };
+/// let config = Arc::new(Config::new(Network::Regtest));
+/// let connection = Connection::new(config.clone(), Side::Inbound, params, now);
+/// assert_eq!(connection.poll_timeout(), Some((now + config.handshake_timeout, Timer::Handshake)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Timer {
@@ -167,6 +185,13 @@ pub enum Timer {
 }
 
 /// What went over a connection.
+///
+/// ```
+/// use p2p_proto::Stats;
+///
+/// let stats = Stats::default();
+/// assert_eq!((stats.bytes_received, stats.messages_sent), (0, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {

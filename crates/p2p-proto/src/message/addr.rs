@@ -50,6 +50,13 @@ impl Services {
 ///
 /// The IP is canonical: an IPv4-mapped IPv6 address on the wire is an IPv4 address here, and the
 /// other way round.
+///
+/// ```
+/// use p2p_proto::{NetworkAddress, Services};
+///
+/// let address = NetworkAddress::new(Services::NETWORK, "[::ffff:1.2.3.4]:8333".parse().unwrap());
+/// assert_eq!(address.socket_addr(), "1.2.3.4:8333".parse().unwrap());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkAddress {
     /// What the node is said to offer.
@@ -104,6 +111,15 @@ impl NetworkAddress {
 }
 
 /// An entry of `addr`: an address, and when it was last seen.
+///
+/// ```
+/// use p2p_proto::{Addr, NetworkAddress, Services, TimedAddress};
+///
+/// let address = NetworkAddress::new(Services::NETWORK, "1.2.3.4:8333".parse().unwrap());
+/// let addr = Addr::new([TimedAddress { time: 1_700_000_000, address }])?;
+/// assert_eq!(addr.iter().next().unwrap().time, 1_700_000_000);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimedAddress {
     /// Unix time in seconds, as the sender says.

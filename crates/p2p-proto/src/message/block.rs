@@ -1,6 +1,6 @@
 //! `block`: a header and all transactions, as a view.
 //!
-//! Source: `docs/protocol.md` sections 3.5 and 8.
+//! Source: the node's `src/primitives/block.h`.
 
 use std::fmt;
 
@@ -133,6 +133,16 @@ impl fmt::Debug for Block {
 /// memory.
 ///
 /// As many as were announced; after an error there are no more.
+///
+/// ```
+/// use p2p_proto::{Block, BlockHeader, Tx};
+///
+/// let coinbase = Tx::new(1, &[], &[], 0)?;
+/// let block = Block::new(BlockHeader::from_bytes(&[0; 80]), &[coinbase.clone()]);
+/// let txs: Result<Vec<Tx>, _> = block.txs().collect();
+/// assert_eq!(txs?, [coinbase]);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Clone)]
 pub struct Txs {
     rest: Bytes,

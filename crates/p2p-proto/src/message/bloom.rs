@@ -14,6 +14,15 @@ pub const MAX_FILTER: usize = 36_000;
 pub const MAX_FILTER_ELEMENT: usize = 520;
 
 /// `filterload`: relay only what matches. Obsolete: a node without bloom filters bans for it.
+///
+/// ```
+/// use p2p_proto::FilterLoad;
+///
+/// let filter = FilterLoad::new(vec![0xff; 8], 11, 0, 0)?;
+/// assert_eq!((filter.filter().len(), filter.hash_functions()), (8, 11));
+/// assert!(FilterLoad::new(vec![0; 36_001], 11, 0, 0).is_err());
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct FilterLoad {
     filter: Bytes,
@@ -96,6 +105,13 @@ impl fmt::Debug for FilterLoad {
 }
 
 /// `filteradd`: one more element for the filter.
+///
+/// ```
+/// use p2p_proto::FilterAdd;
+///
+/// assert_eq!(FilterAdd::new(&b"a public key"[..])?.element(), b"a public key");
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterAdd {
     element: Bytes,
@@ -137,6 +153,12 @@ impl Payload for FilterAdd {
 /// `mempool`: a request for the ids of unconfirmed transactions, in either of its layouts.
 ///
 /// A node disconnects for the old form unless the sender is whitelisted.
+///
+/// ```
+/// use p2p_proto::{Mempool, Message};
+///
+/// assert_eq!(Message::Mempool(Mempool::All).payload_len(), 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mempool {
     /// The old form: an empty payload.

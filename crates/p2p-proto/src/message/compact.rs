@@ -1,6 +1,6 @@
 //! Compact blocks, version 1: `sendcmpct`, `cmpctblock`, `getblocktxn`, `blocktxn`.
 //!
-//! Source: `docs/protocol.md` section 3.5; BIP152.
+//! Source: BIP152; the node's `src/blockencodings.cpp`.
 
 use std::fmt;
 
@@ -81,6 +81,14 @@ pub struct CmpctBlock {
 }
 
 /// A transaction that a [`CmpctBlock`] holds whole.
+///
+/// ```
+/// use p2p_proto::{PrefilledTx, Tx};
+///
+/// let coinbase = PrefilledTx { index: 0, tx: Tx::new(1, &[], &[], 0)? };
+/// assert_eq!(coinbase.index, 0);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrefilledTx {
     /// Its place in the block, from 0; the short ids fill the other places in order.

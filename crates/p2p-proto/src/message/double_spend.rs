@@ -1,6 +1,6 @@
 //! `dsdetected`: two branches of the chain hold transactions that spend the same output.
 //!
-//! Source: `docs/protocol.md` section 3.9; the node's `src/double_spend/dsdetected_message.h`.
+//! Source: the node's `src/double_spend/dsdetected_message.h`.
 
 use std::fmt;
 
@@ -47,6 +47,23 @@ pub struct DsDetected {
 }
 
 /// A block with one of the conflicting transactions of a [`DsDetected`].
+///
+/// ```
+/// use p2p_proto::{BlockHeader, ConflictingBlock, MerkleProof, ProofSubject, ProofTarget, Tx};
+///
+/// let header = BlockHeader::from_bytes(&[0; 80]);
+/// let block = ConflictingBlock {
+///     headers: vec![header],
+///     proof: MerkleProof {
+///         index: 1,
+///         subject: ProofSubject::Tx(Tx::new(1, &[], &[], 0)?),
+///         target: ProofTarget::MerkleRoot(header.merkle_root),
+///         nodes: vec![],
+///     },
+/// };
+/// assert_eq!(block.headers[0].hash(), header.hash());
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConflictingBlock {
     /// From this block's header back to that of the common ancestor's child.

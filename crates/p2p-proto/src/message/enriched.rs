@@ -1,6 +1,6 @@
 //! Merkle proofs in the TSC format, and the messages that carry them: `hdrsen`, `datareftx`.
 //!
-//! Source: `docs/protocol.md` sections 3.4 and 3.5; the node's `src/merkleproof.h`.
+//! Source: the node's `src/merkleproof.h`.
 
 use std::fmt;
 
@@ -49,6 +49,14 @@ pub struct MerkleProof {
 }
 
 /// What a [`MerkleProof`] is about.
+///
+/// ```
+/// use p2p_proto::{ProofSubject, Tx};
+///
+/// let subject = ProofSubject::Tx(Tx::new(1, &[], &[], 0)?);
+/// assert!(matches!(subject, ProofSubject::Tx(_)));
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofSubject {
     /// A transaction by its id, as in `hdrsen` and `datareftx`.
@@ -59,6 +67,12 @@ pub enum ProofSubject {
 
 /// How a [`MerkleProof`] names its block. The TSC standard has a third way, the whole header,
 /// which the node does not know.
+///
+/// ```
+/// use p2p_proto::{Hash256, ProofTarget};
+///
+/// assert_ne!(ProofTarget::BlockHash(Hash256::ZERO), ProofTarget::MerkleRoot(Hash256::ZERO));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofTarget {
     /// By its hash, as in `hdrsen` and `datareftx`.
@@ -262,6 +276,19 @@ pub struct EnrichedHeaders {
 }
 
 /// A header of an [`EnrichedHeaders`], and what lets a client trust the block's size.
+///
+/// ```
+/// use p2p_proto::{BlockHeader, EnrichedHeader};
+///
+/// let tip = EnrichedHeader {
+///     header: BlockHeader::from_bytes(&[0; 80]),
+///     tx_count: 1,
+///     no_more_headers: true,
+///     coinbase: None,
+///     miner_info: None,
+/// };
+/// assert!(tip.no_more_headers);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrichedHeader {
     /// The header.

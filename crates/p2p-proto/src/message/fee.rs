@@ -9,6 +9,13 @@ use crate::error::DecodeError;
 /// `feefilter`: do not offer transactions that pay less.
 ///
 /// The node ignores rates outside 0 ..= 21e14; a huge one means "no transactions, please".
+///
+/// ```
+/// use p2p_proto::{FeeFilter, Message};
+///
+/// let nothing_please = FeeFilter { satoshi_per_kb: 100_000_000 };
+/// assert_eq!(Message::FeeFilter(nothing_please).payload_len(), 8);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeeFilter {
     /// Satoshi per 1000 bytes.

@@ -1,6 +1,6 @@
 //! Block headers, and `headers`, the message that carries up to 2000 of them.
 //!
-//! Source: `docs/protocol.md` section 3.4.
+//! Source: the node's `src/primitives/block.h` and `src/net/net_processing.cpp`.
 
 use std::fmt;
 

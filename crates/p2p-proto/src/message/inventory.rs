@@ -12,6 +12,13 @@ use crate::hash::Hash256;
 const ITEM_LEN: usize = 36;
 
 /// What a hash stands for (`src/protocol.h`, `GetDataMsg`).
+///
+/// ```
+/// use p2p_proto::InventoryKind;
+///
+/// assert_eq!(InventoryKind::from(2), InventoryKind::Block);
+/// assert_eq!(u32::from(InventoryKind::Other(9)), 9);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum InventoryKind {
@@ -56,6 +63,15 @@ impl From<InventoryKind> for u32 {
 }
 
 /// An entry: a hash, and what it stands for.
+///
+/// ```
+/// use p2p_proto::{Hash256, InventoryItem, InventoryKind};
+///
+/// let genesis: Hash256 = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f".parse()?;
+/// let item = InventoryItem { kind: InventoryKind::Block, hash: genesis };
+/// assert_eq!(item.kind, InventoryKind::Block);
+/// # Ok::<(), p2p_proto::ParseHashError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InventoryItem {
     /// What the hash stands for.

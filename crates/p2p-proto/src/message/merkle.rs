@@ -1,6 +1,6 @@
 //! Merkle trees: the root of any number of transaction ids, and `merkleblock`.
 //!
-//! Source: `docs/protocol.md` section 3.5; BIP37 for `merkleblock`.
+//! Source: BIP37; the node's `src/merkleblock.cpp`.
 
 use std::fmt;
 

@@ -12,6 +12,13 @@ const MAX_SIGNATURE: usize = 72;
 const MAX_SIGNATURES: usize = 2 * (1 + MAX_SIGNATURE);
 
 /// `authch`: a challenge that the node sends to everyone; answering is optional.
+///
+/// ```
+/// use p2p_proto::{AuthChallenge, Message};
+///
+/// let challenge = AuthChallenge { version: 1, challenge: [7; 32] };
+/// assert_eq!(Message::AuthChallenge(challenge).payload_len(), 4 + 4 + 32);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthChallenge {
     /// 1.
@@ -51,6 +58,14 @@ impl Payload for AuthChallenge {
 /// `authresp`: the answer to `authch`.
 ///
 /// The signature is over the double SHA-256 of the challenge and the nonce (little-endian).
+///
+/// ```
+/// use p2p_proto::AuthResponse;
+///
+/// let response = AuthResponse::new([2; 33], 7, vec![0x30; 71])?;
+/// assert_eq!((response.nonce(), response.signature().len()), (7, 71));
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthResponse {
     /// A compressed secp256k1 key, 33 bytes.
@@ -122,6 +137,22 @@ impl Payload for AuthResponse {
 /// `revokemid`: a miner id is revoked.
 ///
 /// Both signatures are over the single SHA-256 of the revoked id's 33 bytes.
+///
+/// ```
+/// use bytes::Bytes;
+/// use p2p_proto::{Command, Message, RevokeMid};
+///
+/// let revoked = RevokeMid {
+///     version: 0,
+///     revocation_key: [2; 33],
+///     miner_id: [3; 33],
+///     revoked_id: [2; 33],
+///     revocation_signature: Bytes::from_static(&[0x30; 70]),
+///     miner_signature: Bytes::from_static(&[0x30; 70]),
+/// };
+/// let payload = Message::RevokeMid(Box::new(revoked.clone())).payload();
+/// assert_eq!(Message::decode(Command::REVOKEMID, &payload), Ok(Message::RevokeMid(Box::new(revoked))));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeMid {
     /// 0.

@@ -89,7 +89,8 @@ macro_rules! messages {
         empty { $($(#[$empty_doc:meta])* $empty:ident = $empty_command:ident,)* }
         payload { $($(#[$doc:meta])* $variant:ident($type:ty) = $command:ident,)* }
     ) => {
-        /// A message: every one of `docs/protocol.md` section 3, and whatever else has a name.
+        /// A message: every one of the protocol (the node's `src/protocol.cpp`), and whatever else
+        /// has a name.
         ///
         /// ```
         /// use p2p_proto::{Command, Message, Nonce};
@@ -298,6 +299,12 @@ fn limited(bytes: impl Into<Bytes>, max: usize, field: &'static str) -> Result<B
 }
 
 /// The nonce of a `ping` or `pong`; shown as 16 hex digits.
+///
+/// ```
+/// use p2p_proto::{Message, Nonce};
+///
+/// assert_eq!(Message::Ping(Nonce(258)).payload()[..2], [2, 1]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(pub u64);
 

@@ -15,6 +15,12 @@ use crate::text::escaped;
 const MAX_REASON: usize = 111;
 
 /// Why a message was rejected (`src/consensus/validation.h`, `src/net/net_types.h`).
+///
+/// ```
+/// use p2p_proto::RejectCode;
+///
+/// assert_eq!(RejectCode(0x44), RejectCode::TOO_BUSY);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RejectCode(pub u8);
 

@@ -1,6 +1,6 @@
 //! Short transaction ids of compact blocks: SipHash-2-4, cut to 48 bits.
 //!
-//! Source: `docs/protocol.md` section 3.5.
+//! Source: BIP152; the node's `src/blockencodings.cpp`.
 
 use std::fmt;
 
@@ -11,6 +11,13 @@ use crate::hash::Hash256;
 use crate::message::header::BlockHeader;
 
 /// The SipHash key of the short ids of one `cmpctblock`.
+///
+/// ```
+/// use p2p_proto::{BlockHeader, ShortIdKeys};
+///
+/// let header = BlockHeader::from_bytes(&[0; 80]);
+/// assert_ne!(ShortIdKeys::new(&header, 1), ShortIdKeys::new(&header, 2));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortIdKeys {
     /// First half.
@@ -38,6 +45,14 @@ impl ShortIdKeys {
 /// The name of a transaction in one `cmpctblock`: 48 bits, so that two may share it.
 ///
 /// Shown as hex of the number that it is, high byte first.
+///
+/// ```
+/// use p2p_proto::{BlockHeader, Hash256, ShortId, ShortIdKeys};
+///
+/// let keys = ShortIdKeys::new(&BlockHeader::from_bytes(&[0; 80]), 7);
+/// let id = ShortId::of(&keys, &Hash256::of(b"a transaction"));
+/// assert_eq!(id.as_bytes().len(), 6);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortId([u8; Self::LEN]);
 

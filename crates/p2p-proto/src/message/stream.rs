@@ -12,6 +12,14 @@ pub const MAX_ASSOCIATION_ID: usize = 129;
 const MAX_POLICY: usize = 64;
 
 /// `createstrm`: makes the connection it is sent on a stream of an association.
+///
+/// ```
+/// use p2p_proto::CreateStream;
+///
+/// let second = CreateStream::new(vec![0; 17], 2, "BlockPriority")?;
+/// assert_eq!((second.stream_type(), second.policy()), (2, &b"BlockPriority"[..]));
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateStream {
     association_id: Bytes,
@@ -77,6 +85,14 @@ impl Payload for CreateStream {
 }
 
 /// `streamack`: the answer to `createstrm`, on the new connection.
+///
+/// ```
+/// use p2p_proto::StreamAck;
+///
+/// let answer = StreamAck::new(vec![0; 17], 2)?;
+/// assert_eq!(answer.association_id().len(), 17);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamAck {
     association_id: Bytes,

@@ -2,7 +2,7 @@
 //!
 //! Layout: i32 version, inputs {32 previous txid, u32 index, script, u32 sequence}, outputs
 //! {i64 value, script}, u32 lock time; counts and script lengths are CompactSizes. There is no
-//! witness encoding. Source: `docs/protocol.md` section 3.5.
+//! witness encoding. Source: the node's `src/primitives/transaction.h`.
 
 use std::fmt;
 use std::iter;
@@ -47,6 +47,14 @@ pub struct Tx {
 }
 
 /// The output that an input spends.
+///
+/// ```
+/// use p2p_proto::{Hash256, OutPoint};
+///
+/// // What the input of a coinbase names.
+/// let none = OutPoint { txid: Hash256::ZERO, index: u32::MAX };
+/// assert_eq!(none.index, 0xFFFF_FFFF);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutPoint {
     /// The transaction that has the output; zero in a coinbase.
@@ -56,6 +64,15 @@ pub struct OutPoint {
 }
 
 /// An input of a [`Tx`].
+///
+/// ```
+/// use p2p_proto::{Hash256, OutPoint, Tx, TxInput};
+///
+/// let previous = OutPoint { txid: Hash256::of(b"an earlier one"), index: 0 };
+/// let tx = Tx::new(1, &[TxInput { previous, script: &[0x51], sequence: u32::MAX }], &[], 0)?;
+/// assert_eq!(tx.inputs().next().unwrap().script, [0x51]);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TxInput<'a> {
     /// What it spends.
@@ -67,6 +84,14 @@ pub struct TxInput<'a> {
 }
 
 /// An output of a [`Tx`].
+///
+/// ```
+/// use p2p_proto::{Tx, TxOutput};
+///
+/// let tx = Tx::new(1, &[], &[TxOutput { value: 5_000, script: &[0x6a] }], 0)?;
+/// assert_eq!(tx.outputs().next().unwrap().value, 5_000);
+/// # Ok::<(), p2p_proto::DecodeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TxOutput<'a> {
     /// Amount, in satoshi; the wire's type is signed and any value is read.

@@ -11,6 +11,12 @@ use crate::text::{MAX_USER_AGENT, UserAgent};
 /// Up to which field a `version` goes: everything after `addr_recv` may be left out, from the end.
 ///
 /// Each value includes the ones before it. `addr_from` and the nonce come together.
+///
+/// ```
+/// use p2p_proto::VersionFields;
+///
+/// assert!(VersionFields::AssociationId > VersionFields::Relay);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VersionFields {
     /// Version, services, time and `addr_recv`: 46 bytes.

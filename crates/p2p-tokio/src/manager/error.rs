@@ -9,6 +9,14 @@ use thiserror::Error;
 use uuid::Uuid;
 
 /// Why the manager did not do what it was asked for.
+///
+/// ```
+/// use p2p_tokio::{Manager, ManagerConfig, ManagerError, Network};
+///
+/// let config = ManagerConfig { max_connections: 3, ..ManagerConfig::new(Network::Regtest) };
+/// let error = Manager::builder(config).build().unwrap_err();
+/// assert!(matches!(error, ManagerError::Config(_)) && !error.is_retryable());
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ManagerError {
@@ -75,6 +83,13 @@ impl ManagerError {
 }
 
 /// Why a message was not queued.
+///
+/// ```
+/// use p2p_tokio::{SendError, SendMessageError};
+///
+/// assert!(SendMessageError::from(SendError::Full).is_retryable());
+/// assert!(!SendMessageError::from(SendError::Closed).is_retryable());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SendMessageError {

@@ -117,7 +117,9 @@ impl ManagerBuilder {
         }
     }
 
-    /// Who is asked for the addresses of seeds.
+    /// Who is asked for the addresses of seeds. Default a [`HickoryResolver`](crate::HickoryResolver)
+    /// of the configuration with the feature `hickory`, else a
+    /// [`SystemResolver`](crate::SystemResolver).
     pub fn resolver(self, resolver: impl Resolver + 'static) -> Self {
         Self {
             resolver: Some(Arc::new(resolver)),
@@ -216,6 +218,18 @@ impl Manager {
 
     /// Reads the store and begins. Needs a tokio runtime with IO and time enabled.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// assert_eq!(manager.start().await.unwrap_err().to_string(), "the manager is started already");
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::AlreadyStarted`], [`ManagerError::AlreadyStopped`];
     /// [`ManagerError::Store`] if the store cannot be read, and `start` may be called again then.
@@ -238,9 +252,21 @@ impl Manager {
         waiting.into_running(known, changes)
     }
 
-    /// Closes every connection, saves the store, and waits until all tasks have ended: seconds at
-    /// most, however many peers hang and whatever the store does. A second call waits for the
+    /// Closes every connection, saves the store, and waits until all tasks have ended: ten seconds
+    /// at most, however many peers hang and whatever the store does. A second call waits for the
     /// same end.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// manager.shutdown().await;
+    /// assert!(manager.add_peer("127.0.0.1:18444".parse().unwrap()).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self) {
         let idle = self.idle().take();
         if idle.is_some() {
@@ -259,10 +285,28 @@ impl Manager {
 
     /// Puts another configuration into force while connections go on, as a whole or not at all.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let config = ManagerConfig { target_connections: 3, ..ManagerConfig::new(Network::Regtest) };
+    /// manager.update_config(config).await?;
+    /// assert_eq!(manager.explain().await?.target, 3);
+    /// let other = ManagerConfig::new(Network::Testnet);
+    /// let error = manager.update_config(other).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "network cannot be changed while the manager runs");
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::Config`], naming the field and the rule, and
     /// [`ConfigError::ImmutableField`](p2p_core::ConfigError::ImmutableField) for what cannot
-    /// change; nothing has changed then.
+    /// change; nothing has changed then. [`ManagerError::NotStarted`],
+    /// [`ManagerError::AlreadyStopped`].
     pub async fn update_config(&self, config: ManagerConfig) -> Result<(), ManagerError> {
         let update = |answer| Request::UpdateConfig(Box::new(config), answer);
         Ok(self.ask(update).await??)
@@ -271,16 +315,56 @@ impl Manager {
     // what happens
 
     /// A view of what happens to connections, peers, the listener and the node, from now on.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let mut events = manager.subscribe_control_events();
+    /// manager.shutdown().await;
+    /// assert_eq!(events.recv().await, Ok(p2p_tokio::ControlEvent::ShuttingDown));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe_control_events(&self) -> ControlEvents {
         self.shared.registry.control_events()
     }
 
     /// A view of the messages of all peers, from now on.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut messages = manager.subscribe_bitcoin_messages();
+    /// let event = messages.recv().await?;
+    /// println!("{} sent {}", event.address, event.message.command());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe_bitcoin_messages(&self) -> BitcoinMessages {
         self.shared.registry.bitcoin_messages()
     }
 
     /// A view of both, in the order in which they were published.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_tokio::{Event, RecvError};
+    ///
+    /// let mut events = manager.events();
+    /// loop {
+    ///     match events.recv().await {
+    ///         Ok(Event::Control(event)) => println!("{event:?}"),
+    ///         Ok(Event::Message(event)) => println!("{}", event.message.command()),
+    ///         Ok(_) => {}
+    ///         Err(RecvError::Closed) => break,
+    ///         Err(gap) => println!("{gap}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self) -> Events {
         self.shared.registry.events()
     }
@@ -292,13 +376,39 @@ impl Manager {
     ///
     /// Payloads above `stream_above`, as big blocks, come in pieces if the filter says so, and to
     /// no other kind of subscriber.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_tokio::{Command, Filter, PeerEvent};
+    ///
+    /// let mut blocks = manager.subscribe_lossless(Filter::commands([Command::BLOCK]).with_payloads(), 64);
+    /// while let Some(event) = blocks.recv().await {
+    ///     if let PeerEvent::Payload { address, event, .. } = event {
+    ///         println!("{address}: {event:?}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe_lossless(&self, filter: Filter, capacity: usize) -> LosslessEvents {
         self.shared.registry.subscribe_lossless(filter, capacity)
     }
 
     // messages
 
-    /// Queues a message for a peer, and waits for room in its queue.
+    /// Queues a message for a peer, and waits for room in its queue. `Ok` means queued: the
+    /// protocol has no receipt.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_tokio::Message;
+    ///
+    /// for connection in manager.connections().await? {
+    ///     manager.send_message(connection.peer_id, Message::GetAddr).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`SendMessageError`]: there is no such connection, or it does not take the message.
@@ -315,6 +425,18 @@ impl Manager {
 
     /// Queues a message for a peer if there is room.
     ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager, peer_id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_tokio::{Message, SendError, SendMessageError};
+    ///
+    /// match manager.try_send_message(peer_id, &Message::GetAddr) {
+    ///     Err(SendMessageError::Refused(SendError::Full)) => println!("later"),
+    ///     done => done?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`send_message`](Self::send_message), and
     /// [`SendError::Full`](p2p_proto::SendError::Full).
@@ -330,6 +452,19 @@ impl Manager {
 
     /// Queues a message for every peer that has room, encoded and hashed once. Returns for how
     /// many.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// // Nobody is connected.
+    /// assert_eq!(manager.broadcast(&p2p_tokio::Message::GetAddr), 0);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn broadcast(&self, message: &Message) -> usize {
         let message = Arc::new(EncodedMessage::new(self.shared.network, message));
         let links = self.shared.links.pin();
@@ -343,6 +478,20 @@ impl Manager {
 
     /// Makes a peer known, to be dialled like others.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let address = "127.0.0.1:18444".parse().unwrap();
+    /// manager.add_peer(address).await?;
+    /// assert!(manager.explain_peer(address).await?.is_some());
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn add_peer(&self, address: SocketAddr) -> Result<(), ManagerError> {
@@ -351,6 +500,17 @@ impl Manager {
 
     /// Hangs up on a peer; nothing if there is no connection to it. It may be dialled again
     /// later: a ban prevents that.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager) -> Result<(), Box<dyn std::error::Error>> {
+    /// for connection in manager.connections().await? {
+    ///     if connection.latency.is_some_and(|latency| latency.as_secs() > 2) {
+    ///         manager.disconnect_peer(connection.peer_id).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
@@ -361,17 +521,39 @@ impl Manager {
     /// Bans the IP of a peer until the ban is lifted, and closes all its connections at once.
     /// Returns when the store has it: a crash does not lose it.
     ///
+    /// ```no_run
+    /// # async fn example(manager: &p2p_tokio::Manager, peer_id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
+    /// manager.ban_peer(peer_id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::PeerNotFound`]; [`ManagerError::BanNotStored`] if the ban is in force, but
-    /// not safe.
+    /// not safe; [`ManagerError::Store`] if the store cannot say who the peer is;
+    /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn ban_peer(&self, peer_id: Uuid) -> Result<(), ManagerError> {
         self.ban_ip(self.ip_of(peer_id).await?).await
     }
 
     /// As [`ban_peer`](Self::ban_peer), by IP.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// manager.ban_ip("203.0.113.7".parse().unwrap()).await?;
+    /// assert_eq!(manager.explain().await?.banned, 1);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`ManagerError::BanNotStored`] if the ban is in force, but not safe.
+    /// [`ManagerError::BanNotStored`] if the ban is in force, but not safe;
+    /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn ban_ip(&self, ip: IpAddr) -> Result<(), ManagerError> {
         self.ask(|answer| Request::Ban(ip.to_canonical(), answer))
             .await?
@@ -381,12 +563,28 @@ impl Manager {
     /// once, and stored soon: a crash in between brings the ban back.
     ///
     /// # Errors
-    /// [`ManagerError::PeerNotFound`].
+    /// [`ManagerError::PeerNotFound`]; [`ManagerError::Store`] if the store cannot say who the peer
+    /// is; [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn unban_peer(&self, peer_id: Uuid) -> Result<(), ManagerError> {
         self.unban_ip(self.ip_of(peer_id).await?).await
     }
 
     /// As [`unban_peer`](Self::unban_peer), by IP.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let ip = "203.0.113.7".parse().unwrap();
+    /// manager.ban_ip(ip).await?;
+    /// manager.unban_ip(ip).await?;
+    /// assert_eq!(manager.explain().await?.banned, 0);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
@@ -395,11 +593,36 @@ impl Manager {
     }
 
     /// Connections that are admitted, in both directions.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// assert_eq!(manager.get_connection_count(), 0);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get_connection_count(&self) -> usize {
         *self.shared.count.borrow()
     }
 
     /// Waits until this many connections are admitted.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let too_few = manager.wait_for_peers(1, std::time::Duration::from_millis(1)).await.unwrap_err();
+    /// assert_eq!(too_few.to_string(), "0 of 1 peers after 0.001 s");
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ManagerError::TooFewPeers`] when the time is over, or the manager has ended.
@@ -426,6 +649,20 @@ impl Manager {
 
     /// All connections: those admitted, and those being made or unmade.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// for connection in manager.connections().await? {
+    ///     println!("{} {:?} for {:?}", connection.address, connection.state, connection.age);
+    /// }
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, ManagerError> {
@@ -435,6 +672,19 @@ impl Manager {
     /// Every peer in the book, in order of address, and those that have dialled us. The book is
     /// read piece by piece, so that nothing else waits: what changes meanwhile may be there or
     /// not.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// manager.add_peer("127.0.0.1:18444".parse().unwrap()).await?;
+    /// assert_eq!(manager.get_peers().await?.len(), 1);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
@@ -454,6 +704,18 @@ impl Manager {
 
     /// Where peers can dial us; `None` while there is no listener, or it cannot be bound.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// assert_eq!(manager.listen_address().await?, None);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn listen_address(&self) -> Result<Option<SocketAddr>, ManagerError> {
@@ -462,6 +724,19 @@ impl Manager {
 
     /// Why there are as many connections as there are.
     ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let why = manager.explain().await?;
+    /// println!("{} of {}; {} to be dialled, {} banned", why.connected, why.target, why.ready, why.banned);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn explain(&self) -> Result<Explanation, ManagerError> {
@@ -469,6 +744,19 @@ impl Manager {
     }
 
     /// What is known about one address.
+    ///
+    /// ```
+    /// # use p2p_tokio::{Manager, ManagerConfig, Network};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), p2p_tokio::ManagerError> {
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Regtest)).build()?;
+    /// manager.start().await?;
+    /// let address = "127.0.0.1:18444".parse().unwrap();
+    /// assert_eq!(manager.explain_peer(address).await?, None);
+    /// # manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].

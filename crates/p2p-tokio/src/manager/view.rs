@@ -10,6 +10,15 @@ use uuid::Uuid;
 use crate::net::link::{Link, Traffic};
 
 /// A connection, as it was when it was asked for.
+///
+/// ```
+/// use p2p_tokio::ConnectionInfo;
+///
+/// fn line(connection: &ConnectionInfo) -> String {
+///     let agent = connection.peer.as_ref().map(|peer| peer.user_agent.to_string());
+///     format!("{} {:?} {}", connection.address, connection.state, agent.unwrap_or_default())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
@@ -34,6 +43,14 @@ pub struct ConnectionInfo {
 }
 
 /// What a peer says of itself.
+///
+/// ```
+/// use p2p_tokio::{PeerInfo, Services};
+///
+/// fn serves_blocks(peer: &PeerInfo) -> bool {
+///     peer.services.contains(Services::NETWORK)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
