@@ -122,7 +122,8 @@ impl Limits {
             Command::BLOCK | Command::CMPCTBLOCK | Command::BLOCKTXN | Command::HDRSEN => {
                 self.block
             }
-            Command::TX | Command::DATAREFTX => Self::TX,
+            // One that is longer than a block may be is in none.
+            Command::TX | Command::DATAREFTX => Self::TX.min(self.block),
             Command::GETBLOCKTXN => {
                 (self.block / Self::TX_ESTIMATE * 6).saturating_add(HEADER_LEN as u64)
             }

@@ -106,16 +106,24 @@ pub use manager::{
 };
 pub use net::link::Traffic;
 pub use p2p_core::{
-    self, BanReason, BitcoinMessageEvent, ChainPolicy, ConfigError, ConnectionConfig,
+    self, Ban, BanReason, BitcoinMessageEvent, ChainPolicy, ConfigError, ConnectionConfig,
     ConnectionError, ConnectionState, ControlEvent, DialFailure, DiscoverySource, Explanation,
     LogLevel, ManagerConfig, Peer, PeerConnectionCommand, PeerExplanation, PeerSource, PeerStatus,
     Refusal, Timestamp,
 };
 pub use p2p_proto::{
-    self, CloseReason, Command, Initiator, Message, Network, PayloadEvent, SendError, Services,
-    UserAgent,
+    self, CloseReason, Command, Discarded, EncodedMessage, Initiator, Limits, Message, Network,
+    NetworkFailure, Nonce, Offence, PayloadEvent, PeerPolicy, SendError, Services, UserAgent,
+    Violation,
 };
-pub use p2p_store::{self, InMemoryPeerStore, PeerStore, StoreError};
+#[cfg(feature = "postgres")]
+pub use p2p_store::PostgresPeerStore;
+#[cfg(feature = "redb")]
+pub use p2p_store::RedbPeerStore;
+pub use p2p_store::{self, ChangeStream, InMemoryPeerStore, PeerStore, StoreChange, StoreError};
+// What signatures here are made of.
+pub use async_trait::async_trait;
 #[cfg(feature = "hickory")]
 pub use resolver::HickoryResolver;
 pub use resolver::{ResolveError, Resolver, SystemResolver};
+pub use uuid::Uuid;

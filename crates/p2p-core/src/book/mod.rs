@@ -323,6 +323,7 @@ impl fmt::Debug for Book {
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// The address by which a peer is known, however the system writes it.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

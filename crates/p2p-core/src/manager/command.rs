@@ -1,7 +1,6 @@
 //! What the user wants.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::CloseReason;
@@ -67,8 +66,8 @@ impl Manager {
         self.configure_connections(port);
     }
 
-    fn configure_connections(&mut self, listen_port: u16) {
-        self.protocol = Arc::new(self.config.protocol(listen_port));
+    pub(super) fn configure_connections(&mut self, listen_port: u16) {
+        self.protocol = self.protocol_at(listen_port);
         for &conn in self.connections.keys() {
             let config = self.protocol.clone();
             self.actions.push_back(Action::Configure { conn, config });

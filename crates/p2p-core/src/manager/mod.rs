@@ -6,6 +6,7 @@ mod explain;
 mod lifecycle;
 mod peers;
 mod persist;
+mod policy;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_proto::{Capacity, Clock, CloseReason, Config, Params, Side};
+use p2p_proto::{Capacity, Clock, CloseReason, Config, Params, PeerPolicy, Side};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use explain::{Explanation, PeerExplanation};
 
 use crate::bans::Bans;
-use crate::book::{Book, BookLimits};
+use crate::book::{Book, BookLimits, canonical};
 use crate::breaker::Breaker;
 use crate::config::{ConfigError, ManagerConfig};
 use crate::connection::{ConnId, ConnectionState, PeerConnection};
@@ -63,6 +64,8 @@ pub struct Manager {
     config: ManagerConfig,
     /// What connections are made with; follows from `config`.
     protocol: Arc<Config>,
+    /// Asked beside the configuration's.
+    policy: Option<Arc<dyn PeerPolicy>>,
     mode: OperatingMode,
     clock: Clock,
     rng: ChaCha8Rng,
@@ -148,6 +151,7 @@ impl Manager {
         rng.fill_bytes(&mut secret);
         let mut manager = Self {
             protocol: Arc::new(config.protocol(0)),
+            policy: None,
             config,
             mode,
             clock,
@@ -394,9 +398,4 @@ impl Manager {
             },
         }
     }
-}
-
-/// The address by which a peer is known, however the system writes it.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

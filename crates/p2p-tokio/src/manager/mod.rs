@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use p2p_core::{Command, Explanation, ManagerConfig, OperatingMode, Peer, PeerExplanation};
-use p2p_proto::{Clock, EncodedMessage, Message, Network};
+use p2p_proto::{Clock, EncodedMessage, Message, Network, PeerPolicy};
 use p2p_store::{ChangeStream, PeerStore, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,7 @@ pub(crate) struct Shared {
 struct Idle {
     config: ManagerConfig,
     mode: OperatingMode,
+    policy: Option<Arc<dyn PeerPolicy>>,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -96,6 +97,7 @@ pub struct ManagerBuilder {
     mode: OperatingMode,
     store: Option<Arc<dyn PeerStore>>,
     resolver: Option<Arc<dyn Resolver>>,
+    policy: Option<Arc<dyn PeerPolicy>>,
 }
 
 impl fmt::Debug for ManagerBuilder {
@@ -135,6 +137,37 @@ impl ManagerBuilder {
         }
     }
 
+    /// Asks this policy too, of every peer that the configuration's own rules let through: see
+    /// [`p2p_core::Manager::with_policy`].
+    ///
+    /// ```
+    /// use p2p_tokio::p2p_proto::{Refusal, Version};
+    /// use p2p_tokio::{Manager, ManagerConfig, ManagerError, Network, PeerPolicy, Services};
+    ///
+    /// #[derive(Debug)]
+    /// struct FullNodesOnly;
+    ///
+    /// impl PeerPolicy for FullNodesOnly {
+    ///     fn check(&self, version: &Version) -> Result<(), Refusal> {
+    ///         match version.services.contains(Services::NETWORK) {
+    ///             true => Ok(()),
+    ///             false => Err(Refusal::Unwanted { why: "serves no blocks" }),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let manager = Manager::builder(ManagerConfig::new(Network::Mainnet))
+    ///     .peer_policy(FullNodesOnly)
+    ///     .build()?;
+    /// # Ok::<(), ManagerError>(())
+    /// ```
+    pub fn peer_policy(self, policy: impl PeerPolicy + 'static) -> Self {
+        Self {
+            policy: Some(Arc::new(policy)),
+            ..self
+        }
+    }
+
     /// The manager, which does nothing before [`Manager::start`].
     ///
     /// # Errors
@@ -145,6 +178,7 @@ impl ManagerBuilder {
             mode,
             store,
             resolver,
+            policy,
         } = self;
         config.validate()?;
         let store = match store {
@@ -172,6 +206,7 @@ impl ManagerBuilder {
         let idle = Idle {
             config,
             mode,
+            policy,
             requests: waiting,
         };
         Ok(Manager {
@@ -213,6 +248,7 @@ impl Manager {
             mode: OperatingMode::Normal,
             store: None,
             resolver: None,
+            policy: None,
         }
     }
 
@@ -826,6 +862,7 @@ impl PutBack<'_> {
         let Some(Idle {
             config,
             mode,
+            policy,
             requests,
         }) = self.idle.take()
         else {
@@ -834,7 +871,10 @@ impl PutBack<'_> {
         let shared = &self.to.shared;
         let now = now();
         let clock = Clock::new(now, SystemTime::now());
-        let manager = p2p_core::Manager::new(config, mode, known, rand::random(), clock, now)?;
+        let mut manager = p2p_core::Manager::new(config, mode, known, rand::random(), clock, now)?;
+        if let Some(policy) = policy {
+            manager = manager.with_policy(policy);
+        }
         let (reporter, reports) = mpsc::channel(REPORTS);
         let (jobs, waiting) = mpsc::channel(saver::JOBS);
         let actor = Actor::new(manager, shared.clone(), reporter.clone(), reports, jobs);

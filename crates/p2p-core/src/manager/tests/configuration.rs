@@ -1,6 +1,42 @@
 //! Other settings while it runs, and the listener.
 
+use p2p_proto::{PeerPolicy, Services};
+
 use super::*;
+
+#[derive(Debug)]
+struct FullNodesOnly;
+
+impl PeerPolicy for FullNodesOnly {
+    fn check(&self, version: &Version) -> Result<(), p2p_proto::Refusal> {
+        match version.services.contains(Services::NETWORK) {
+            true => Ok(()),
+            false => Err(p2p_proto::Refusal::Unwanted { why: "no blocks" }),
+        }
+    }
+}
+
+#[test]
+fn a_policy_of_the_application_is_asked_beside_the_configured_one_whatever_changes() {
+    let mut story = Story::with_peers(0);
+    story.manager = story.manager.with_policy(Arc::new(FullNodesOnly));
+    let judge = |story: &Story, agent: &'static str, services| {
+        let mut version = ready(1, 0).version.clone();
+        (version.user_agent, version.services) = (UserAgent::from_static(agent), services);
+        story.manager.protocol.policy.check(&version)
+    };
+    let mut config = config();
+    config.banned_user_agents = vec!["*bad*".into()];
+    for turn in 0..2 {
+        let full = judge(&story, "/Bitcoin SV:1.2.2/", Services::NETWORK);
+        assert_eq!(full, Ok(()), "turn {turn}");
+        let light = judge(&story, "/Bitcoin SV:1.2.2/", Services::NONE);
+        assert!(light.is_err(), "turn {turn}");
+        let update = story.manager.update_config(story.now, config.clone());
+        update.unwrap();
+    }
+    assert!(judge(&story, "/bad/", Services::NETWORK).is_err());
+}
 
 #[test]
 fn test_config_update_propagates_to_connections() {
