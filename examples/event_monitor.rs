@@ -1,5 +1,6 @@
-//! Takes a place on the network and shows what happens there: every event as it comes, once a
-//! second how many messages of which kind came, and why there are fewer peers than wanted.
+//! Takes a place on the network and shows what happens there. On a terminal a live view:
+//! connections, rates, the latest events. Elsewhere lines: every event as it comes, once a second
+//! how many messages of which kind came. Both say why there are fewer peers than wanted.
 //!
 //! ```text
 //! cargo run --release --example event_monitor                                # a peer of its own
@@ -22,15 +23,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use examples::live::{Screen, Snapshot, View};
 use examples::options::ManagerOptions;
 use examples::peers::Peers;
-use examples::report::Reporter;
-use examples::{Result, end_of_run};
+use examples::report::{self, Reporter};
+use examples::{Result, end_of_run, explain};
+use jiff::Timestamp;
 use p2p_proto::Command;
-use p2p_tokio::{Event, Explanation, Manager, RecvError};
+use p2p_tokio::{Event, Events, Manager, RecvError, logging};
 use serde_json::json;
 use tokio::time::{Instant, interval, interval_at};
 
+/// Time between two looks of the live view.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Time between two lines of counts.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// When the first explanation comes: after the time that good luck takes.
@@ -41,8 +46,8 @@ const EXPLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages of each kind.
 type Counts = BTreeMap<Command, u64>;
 
-/// Shows what happens on the network: events, messages by kind once a second, and why there are
-/// fewer peers than wanted.
+/// Shows what happens on the network: on a terminal a live view of connections, rates and the
+/// latest events, elsewhere lines; and why there are fewer peers than wanted.
 ///
 /// Without --network and --connect it starts a regtest peer on loopback and watches that. With
 /// --listen others can dial it.
@@ -51,57 +56,118 @@ type Counts = BTreeMap<Command, u64>;
 struct Arguments {
     #[command(flatten)]
     options: ManagerOptions,
+
+    /// Print lines on a terminal, too
+    #[arg(long)]
+    lines: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Arguments::parse().options;
-    examples::finish(run(options).await)
+    examples::finish(run(Arguments::parse()).await)
 }
 
-async fn run(options: ManagerOptions) -> Result<()> {
+async fn run(Arguments { options, lines }: Arguments) -> Result<()> {
     let plan = options.plan()?;
+    let log = logging::init(plan.config.log_level)?;
     let reporter = Reporter::new(&options.common);
 
     let peers = Peers::of(&plan, &reporter).await?;
-    let mut wanted = plan.config.target_connections;
-    let mut builder = Manager::builder(plan.config);
+    let title = format!("event_monitor  {}", plan.config.network);
+    let mut builder = Manager::builder(plan.config).log_handle(log);
     if let Some(addresses) = peers.fixed() {
-        wanted = addresses.len();
         builder = builder.fixed_peers(addresses);
     }
-    let mut end = pin!(end_of_run(plan.duration)?);
+    let end = pin!(end_of_run(plan.duration)?);
     let manager = builder.build()?;
-    let mut events = manager.events();
+    let events = manager.events();
     manager.start().await?;
+    let screen = match reporter.is_for_people() && !lines {
+        true => Screen::take()?,
+        false => None,
+    };
+    match screen {
+        Some(screen) => live(&manager, events, &screen, View::new(title), end).await?,
+        None => print(&manager, events, &reporter, end).await?,
+    }
+    peers.stop().await;
+    Ok(())
+}
 
+/// Shows the view until the end.
+async fn live(
+    manager: &Manager,
+    mut events: Events,
+    screen: &Screen,
+    mut view: View,
+    mut end: impl Future<Output = examples::End> + Unpin,
+) -> Result<()> {
+    let mut look = interval(LOOK_INTERVAL);
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                // Messages are in the rates.
+                Ok(Event::Message(_)) => {}
+                Ok(event) => view.event(report::timed_line(&report::line(&event))),
+                Err(RecvError::Lagged(missed)) => {
+                    view.event(report::timed_line(&format!("missed {missed} events")));
+                }
+                Err(_) => break,
+            },
+            _ = look.tick() => {
+                let snapshot = Snapshot {
+                    stats: manager.stats(),
+                    connections: manager.connections().await?,
+                    explanation: manager.explain().await?,
+                    since: last.elapsed(),
+                    now: Timestamp::now(),
+                };
+                last = Instant::now();
+                screen.show(&mut view, &snapshot)?;
+            }
+            _ = &mut end => break,
+        }
+    }
+    manager.shutdown().await;
+    Ok(())
+}
+
+/// Prints what happens until the end.
+async fn print(
+    manager: &Manager,
+    mut events: Events,
+    reporter: &Reporter,
+    mut end: impl Future<Output = examples::End> + Unpin,
+) -> Result<()> {
     let mut counts = Counts::new();
     let mut count = interval(COUNT_INTERVAL);
     let mut explain = interval_at(Instant::now() + FIRST_EXPLANATION, EXPLAIN_INTERVAL);
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Ok(event) => take(event, &reporter, &mut counts)?,
+                Ok(event) => take(event, reporter, &mut counts)?,
                 Err(RecvError::Lagged(missed)) => reporter.lagged(missed)?,
                 Err(_) => break,
             },
-            _ = count.tick() => tell_counts(&reporter, &mut counts)?,
-            _ = explain.tick() => if manager.get_connection_count() < wanted {
+            _ = count.tick() => tell_counts(reporter, &mut counts)?,
+            _ = explain.tick() => {
                 let explanation = manager.explain().await?;
-                reporter.tell(
-                    || explanation_line(&explanation, wanted),
-                    || explanation_object(&explanation, wanted),
-                )?;
-            },
+                if explanation.connected < explanation.target {
+                    reporter.tell(
+                        || explain::line(&explanation, Timestamp::now()),
+                        || explain::object(&explanation),
+                    )?;
+                }
+            }
             _ = &mut end => break,
         }
     }
     manager.shutdown().await;
     while let Ok(Some(event)) = events.try_recv() {
-        take(event, &reporter, &mut counts)?;
+        take(event, reporter, &mut counts)?;
     }
-    tell_counts(&reporter, &mut counts)?;
-    peers.stop().await;
+    tell_counts(reporter, &mut counts)?;
     Ok(())
 }
 
@@ -129,40 +195,4 @@ fn tell_counts(reporter: &Reporter, counts: &mut Counts) -> io::Result<()> {
         json!({ "counts": counts.collect::<BTreeMap<_, _>>() })
     };
     reporter.tell(text, object)
-}
-
-fn explanation_line(explanation: &Explanation, wanted: usize) -> String {
-    let others = [
-        (explanation.pending, "being dialled"),
-        (explanation.ready, "to be dialled"),
-        (explanation.waiting, "to wait for"),
-        (explanation.inaccessible, "given up for now"),
-        (explanation.banned, "banned"),
-    ];
-    let others = others.into_iter().filter(|&(n, _)| n > 0);
-    let others: Vec<_> = others.map(|(n, what)| format!("{n} {what}")).collect();
-    let others = match others.is_empty() {
-        true => "no other is known".into(),
-        false => others.join(", "),
-    };
-    let next = match explanation.next_in {
-        Some(next) => format!("; the next can be dialled in {:.1} s", next.as_secs_f64()),
-        None => String::new(),
-    };
-    let outage = match explanation.outage {
-        true => "; nothing can be reached, so dialling has slowed down",
-        false => "",
-    };
-    let connected = explanation.connected;
-    format!("{connected} of {wanted} peers: {others}{next}{outage}")
-}
-
-fn explanation_object(explanation: &Explanation, wanted: usize) -> serde_json::Value {
-    json!({ "explanation": {
-        "wanted": wanted, "connected": explanation.connected, "pending": explanation.pending,
-        "ready": explanation.ready, "waiting": explanation.waiting,
-        "next_in": explanation.next_in.map(|next| next.as_secs_f64()),
-        "inaccessible": explanation.inaccessible, "banned": explanation.banned,
-        "outage": explanation.outage,
-    }})
 }

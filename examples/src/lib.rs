@@ -7,7 +7,9 @@
 
 pub mod crawl;
 pub mod embedded;
+pub mod explain;
 pub mod json;
+pub mod live;
 pub mod options;
 pub mod peers;
 pub mod report;

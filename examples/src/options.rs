@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use p2p_proto::{Network, UserAgent, banned_by_nodes};
-use p2p_tokio::ManagerConfig;
+use p2p_tokio::{LogLevel, ManagerConfig};
 
 /// How long a run against peers of our own takes unless told otherwise: long enough to see pings
 /// and new blocks.
@@ -42,7 +42,8 @@ pub struct Options {
 }
 
 /// Options of every example that has a manager.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
+#[cfg_attr(test, derive(Default))]
 pub struct ManagerOptions {
     /// Those of every example.
     #[command(flatten)]
@@ -63,6 +64,10 @@ pub struct ManagerOptions {
     /// Never have more connections than this [default: 20]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<usize>,
+
+    /// Log to standard error from this level on: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "error")]
+    pub log_level: LogLevel,
 }
 
 /// Where peers come from.
@@ -145,6 +150,7 @@ impl ManagerOptions {
             config.listener_port = Some(address.port());
         }
         config.peer_store_file_path = self.store.clone();
+        config.log_level = self.log_level;
         let (target, max) = (config.target_connections, config.max_connections);
         // Whoever says one of the two need not know the other.
         (config.target_connections, config.max_connections) =
@@ -201,7 +207,10 @@ mod tests {
     use super::*;
 
     fn plan(set: impl FnOnce(&mut ManagerOptions)) -> Result<Plan, String> {
-        let mut options = ManagerOptions::default();
+        let mut options = ManagerOptions {
+            log_level: LogLevel::Error,
+            ..ManagerOptions::default()
+        };
         set(&mut options);
         options.plan()
     }
@@ -210,7 +219,11 @@ mod tests {
     fn nothing_given_means_a_peer_of_our_own_for_ten_seconds() {
         let plan = plan(|_| {}).unwrap();
         assert_eq!(plan.source, Source::Embedded);
-        assert_eq!(plan.config, ManagerConfig::new(Network::Regtest));
+        let config = ManagerConfig {
+            log_level: LogLevel::Error,
+            ..ManagerConfig::new(Network::Regtest)
+        };
+        assert_eq!(plan.config, config);
         assert_eq!(plan.duration, Some(Duration::from_secs(10)));
     }
 
@@ -218,7 +231,7 @@ mod tests {
     fn a_network_means_its_seeds_until_ctrl_c() {
         let plan = plan(|o| o.common.network = Some(Network::Testnet)).unwrap();
         assert_eq!(plan.source, Source::Network);
-        assert_eq!(plan.config, ManagerConfig::new(Network::Testnet));
+        assert_eq!(plan.config.network, Network::Testnet);
         assert_eq!(plan.duration, None);
     }
 

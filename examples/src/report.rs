@@ -1,11 +1,13 @@
 //! Output: lines for people, or JSON for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use p2p_proto::{CloseReason, Message, Network, Version, escaped};
-use p2p_tokio::{BitcoinMessageEvent, ControlEvent, DiscoverySource, Event, Peer};
+use p2p_tokio::{
+    BitcoinMessageEvent, ControlEvent, DiscoverySource, Event, LogLevel, Peer, logging,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -27,23 +29,23 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter for these options. Installs the log's subscriber: errors, unless `RUST_LOG`
-    /// says otherwise; what goes well or badly with a peer is an event, and printed as such.
+    /// A reporter for these options. Logs to standard error: errors, unless the program has said
+    /// otherwise before, or `RUST_LOG` does; what goes well or badly with a peer is an event, and
+    /// printed as such.
     pub fn new(options: &Options) -> Self {
-        use tracing_subscriber::EnvFilter;
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-        // A program that calls this twice keeps the first.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .try_init();
+        // A program that has a log keeps it.
+        let _ = logging::init(LogLevel::Error);
         let form = match (options.json, options.quiet) {
             (true, _) => Form::Json,
             (false, true) => Form::Quiet,
             (false, false) => Form::Text,
         };
         Self { form }
+    }
+
+    /// Whether lines for people are printed.
+    pub fn is_for_people(&self) -> bool {
+        self.form == Form::Text
     }
 
     /// Prints an event.
@@ -65,7 +67,7 @@ impl Reporter {
     ) -> io::Result<()> {
         match self.form {
             Form::Json => print(&timed(object())),
-            Form::Text => print(&format!("{} {}", now().strftime("%H:%M:%S%.3f"), text())),
+            Form::Text => print(&timed_line(&text())),
             Form::Quiet => Ok(()),
         }
     }
@@ -160,6 +162,11 @@ fn print(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// The line with its time in front: UTC, milliseconds.
+pub fn timed_line(text: &str) -> String {
+    format!("{} {text}", now().strftime("%H:%M:%S%.3f"))
+}
+
 /// The object with its time in front: RFC 3339, UTC, milliseconds.
 fn timed(value: Value) -> String {
     let mut object = Map::new();
@@ -170,7 +177,8 @@ fn timed(value: Value) -> String {
     Value::Object(object).to_string()
 }
 
-fn line(event: &Event) -> String {
+/// What happened, in a line without its time.
+pub fn line(event: &Event) -> String {
     match event {
         Event::Control(event) => control_line(event),
         Event::Message(event) => {

@@ -57,6 +57,30 @@ pub enum ConnectionState {
     Failed,
 }
 
+impl ConnectionState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Disconnected,
+        Self::Connecting,
+        Self::AwaitingHandshake,
+        Self::Connected,
+        Self::Rejected,
+        Self::Failed,
+    ];
+
+    /// In words, for logs and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "connecting",
+            Self::AwaitingHandshake => "awaiting_handshake",
+            Self::Connected => "connected",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A transition that the lifecycle does not have.
 ///
 /// ```
@@ -165,6 +189,11 @@ impl PeerConnection {
         self.address
     }
 
+    /// Who dialled.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
     /// Whether the peer dialled us.
     pub fn is_inbound(&self) -> bool {
         self.side == Side::Inbound
@@ -239,14 +268,7 @@ impl PeerConnection {
 mod tests {
     use super::*;
 
-    const STATES: [ConnectionState; 6] = [
-        ConnectionState::Disconnected,
-        ConnectionState::Connecting,
-        ConnectionState::AwaitingHandshake,
-        ConnectionState::Connected,
-        ConnectionState::Rejected,
-        ConnectionState::Failed,
-    ];
+    const STATES: [ConnectionState; 6] = ConnectionState::ALL;
 
     fn address() -> SocketAddr {
         "1.2.3.4:8333".parse().unwrap()

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use p2p_proto::{CloseReason, NetworkFailure};
+use p2p_proto::{CloseReason, Initiator, NetworkFailure};
 use thiserror::Error;
 
 /// Why a connection to a peer could not be made or kept.
@@ -69,7 +69,41 @@ impl From<CloseReason> for ConnectionError {
     }
 }
 
+impl DialFailure {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] =
+        &["dial_refused", "dial_timed_out", "dial_reset", "dial_error"];
+
+    /// In a word, for counters and labels.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "dial_refused",
+            Self::TimedOut => "dial_timed_out",
+            Self::Reset => "dial_reset",
+            Self::Other(_) => "dial_error",
+        }
+    }
+}
+
 impl ConnectionError {
+    /// What kind of failure it is, in a word: one of [`DialFailure::NAMES`] or
+    /// [`CloseReason::NAMES`]. For counters and labels, so without anything that a peer can
+    /// choose.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dial(failure) => failure.name(),
+            Self::Closed(reason) => reason.name(),
+        }
+    }
+
+    /// Who ended it: a dial that failed was the peer's, or the network's in between.
+    pub fn initiator(&self) -> Initiator {
+        match self {
+            Self::Dial(_) => Initiator::Remote,
+            Self::Closed(reason) => reason.initiator(),
+        }
+    }
+
     /// Whether the same peer may be tried again soon, with backoff.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -91,6 +125,20 @@ impl ConnectionError {
 mod tests {
     use super::*;
     use p2p_proto::Violation;
+
+    #[test]
+    fn every_dial_that_fails_has_a_name_of_its_own_in_the_list() {
+        let failures = [
+            DialFailure::Refused,
+            DialFailure::TimedOut,
+            DialFailure::Reset,
+            DialFailure::Other(io::ErrorKind::Other),
+        ];
+        let names = failures.map(|failure| ConnectionError::Dial(failure).name());
+        assert_eq!(names, *DialFailure::NAMES);
+        let taken = |name| CloseReason::NAMES.contains(name);
+        assert!(!names.iter().any(taken), "{names:?}");
+    }
 
     #[test]
     fn test_retryable_vs_non_retryable_errors() {

@@ -178,6 +178,19 @@ pub enum DiscoverySource {
     Gossip,
 }
 
+impl DiscoverySource {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &["dns", "gossip"];
+
+    /// In a word, for logs, counters and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Gossip => "gossip",
+        }
+    }
+}
+
 /// What the task of one connection may be asked to do.
 ///
 /// ```

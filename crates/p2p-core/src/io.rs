@@ -361,6 +361,30 @@ pub enum Refusal {
     NotRunning,
 }
 
+impl Refusal {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &[
+        "banned",
+        "duplicate",
+        "per_ip",
+        "pending",
+        "over_capacity",
+        "not_running",
+    ];
+
+    /// In a word, for counters and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::Duplicate => "duplicate",
+            Self::PerIp => "per_ip",
+            Self::Pending => "pending",
+            Self::OverCapacity => "over_capacity",
+            Self::NotRunning => "not_running",
+        }
+    }
+}
+
 /// Why [`Manager::poll_timeout`](crate::Manager::poll_timeout) wants to be called back.
 ///
 /// ```

@@ -137,6 +137,21 @@ pub enum PeerStatus {
     Unknown,
 }
 
+impl PeerStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Valid, Self::Inaccessible, Self::Banned, Self::Unknown];
+
+    /// In a word, for counters and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Inaccessible => "inaccessible",
+            Self::Banned => "banned",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How we came to know a peer.
 ///
 /// ```
@@ -215,6 +230,28 @@ pub enum BanReason {
     },
     /// The user wants it so.
     Manual,
+}
+
+impl BanReason {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &[
+        "network_mismatch",
+        "blockchain_mismatch",
+        "banned_user_agent",
+        "protocol_violation",
+        "manual",
+    ];
+
+    /// In a word, for counters and labels.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NetworkMismatch { .. } => "network_mismatch",
+            Self::BlockchainMismatch { .. } => "blockchain_mismatch",
+            Self::BannedUserAgent { .. } => "banned_user_agent",
+            Self::ProtocolViolation { .. } => "protocol_violation",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 impl From<&Violation> for BanReason {

@@ -17,6 +17,8 @@ pub(crate) struct Slots {
     pending_inbound: usize,
     over_capacity: usize,
     inbound_by_ip: BTreeMap<IpAddr, Inbound>,
+    /// Of each side, of each state; those without a slot too.
+    by_state: [[usize; ConnectionState::ALL.len()]; 2],
 }
 
 /// Inbound connections of one IP.
@@ -65,6 +67,11 @@ impl Slots {
         self.over_capacity
     }
 
+    /// Connections of a side in a state, those without a slot too.
+    pub(crate) fn in_state(&self, side: Side, state: ConnectionState) -> usize {
+        self.by_state[side as usize][state as usize]
+    }
+
     /// Slots that inbound connections of this IP hold.
     pub(crate) fn inbound_of(&self, ip: IpAddr) -> usize {
         self.inbound_by_ip.get(&ip).map_or(0, |count| count.held)
@@ -78,6 +85,7 @@ impl Slots {
     }
 
     fn count(&mut self, connection: &PeerConnection, mut by_one: impl FnMut(&mut usize)) {
+        by_one(&mut self.by_state[connection.side as usize][connection.state as usize]);
         if connection.side == Side::Inbound {
             let ip = connection.address.ip();
             let of_ip = self.inbound_by_ip.entry(ip).or_default();

@@ -83,6 +83,88 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &[
+        "network_mismatch",
+        "other_chain",
+        "banned_user_agent",
+        "oversize",
+        "malformed_version",
+        "obsolete_version",
+        "unwanted",
+        "framing_lost",
+        "misbehavior",
+        "handshake_timeout",
+        "ping_timeout",
+        "write_timeout",
+        "rejected_by_peer",
+        "eof",
+        "reset",
+        "broken_pipe",
+        "timed_out",
+        "io_error",
+        "over_capacity",
+        "self_connection",
+        "duplicate",
+        "banned",
+        "evicted",
+        "requested",
+        "shutdown",
+    ];
+
+    /// What kind of end it is, in a word: for counters and labels, so without anything that a
+    /// peer can choose.
+    ///
+    /// ```
+    /// use p2p_proto::{CloseReason, NetworkFailure};
+    ///
+    /// assert_eq!(CloseReason::Network(NetworkFailure::Eof).name(), "eof");
+    /// ```
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Violation(Violation::NetworkMismatch { .. }) => "network_mismatch",
+            Self::Violation(Violation::OtherChain { .. }) => "other_chain",
+            Self::Violation(Violation::BannedUserAgent { .. }) => "banned_user_agent",
+            Self::Violation(Violation::Oversize(_)) => "oversize",
+            Self::Violation(Violation::MalformedVersion(_)) => "malformed_version",
+            Self::ObsoleteVersion { .. } => "obsolete_version",
+            Self::Unwanted { .. } => "unwanted",
+            Self::FramingLost(_) => "framing_lost",
+            Self::Misbehavior(_) => "misbehavior",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::PingTimeout => "ping_timeout",
+            Self::WriteTimeout => "write_timeout",
+            Self::RejectedByPeer(_) => "rejected_by_peer",
+            Self::Network(NetworkFailure::Eof) => "eof",
+            Self::Network(NetworkFailure::Reset) => "reset",
+            Self::Network(NetworkFailure::BrokenPipe) => "broken_pipe",
+            Self::Network(NetworkFailure::TimedOut) => "timed_out",
+            Self::Network(NetworkFailure::Other(_)) => "io_error",
+            Self::OverCapacity => "over_capacity",
+            Self::SelfConnection => "self_connection",
+            Self::Duplicate => "duplicate",
+            Self::Banned => "banned",
+            Self::Evicted => "evicted",
+            Self::Requested => "requested",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Initiator {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &["local", "remote"];
+
+    /// In a word, for counters and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
 impl From<NetworkFailure> for CloseReason {
     fn from(failure: NetworkFailure) -> Self {
         Self::Network(failure)
@@ -281,4 +363,65 @@ pub enum SendError {
         /// Whether it is too long, not too short.
         over: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use crate::message::RejectCode;
+
+    #[test]
+    fn every_end_has_a_name_of_its_own_in_the_list() {
+        let agent = UserAgent::from_static("/x/");
+        let oversize = FrameError::Oversize {
+            command: Command::TX,
+            length: 2,
+            limit: 1,
+        };
+        let malformed = DecodeError::Invalid {
+            field: "version",
+            value: 1,
+        };
+        let reject = Reject::new(Command::VERSION, RejectCode::TOO_BUSY, "full");
+        let ends = [
+            CloseReason::Violation(Violation::NetworkMismatch {
+                expected: [0; 4],
+                received: [1; 4],
+            }),
+            CloseReason::Violation(Violation::OtherChain {
+                user_agent: agent.clone(),
+            }),
+            CloseReason::Violation(Violation::BannedUserAgent { user_agent: agent }),
+            CloseReason::Violation(Violation::Oversize(oversize)),
+            CloseReason::Violation(Violation::MalformedVersion(malformed)),
+            CloseReason::ObsoleteVersion {
+                version: 1,
+                least: 2,
+            },
+            CloseReason::Unwanted { why: "so" },
+            CloseReason::FramingLost(oversize),
+            CloseReason::Misbehavior(Offence::Early(Command::TX)),
+            CloseReason::HandshakeTimeout,
+            CloseReason::PingTimeout,
+            CloseReason::WriteTimeout,
+            CloseReason::RejectedByPeer(reject),
+            NetworkFailure::Eof.into(),
+            NetworkFailure::Reset.into(),
+            NetworkFailure::BrokenPipe.into(),
+            NetworkFailure::TimedOut.into(),
+            NetworkFailure::Other(io::ErrorKind::Other).into(),
+            CloseReason::OverCapacity,
+            CloseReason::SelfConnection,
+            CloseReason::Duplicate,
+            CloseReason::Banned,
+            CloseReason::Evicted,
+            CloseReason::Requested,
+            CloseReason::Shutdown,
+        ];
+        let names: Vec<_> = ends.iter().map(CloseReason::name).collect();
+        assert_eq!(names, CloseReason::NAMES);
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
 }

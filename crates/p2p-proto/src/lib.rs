@@ -128,7 +128,7 @@ pub use clock::Clock;
 pub use close::{CloseReason, Initiator, NetworkFailure, SendError, Violation};
 pub use command::{BadCommand, Command};
 pub use config::{Capacity, Config, PROTOCOL_VERSION, Params, Side};
-pub use connection::{Connection, PeerLimits, Stats, Timer};
+pub use connection::{Connection, Flow, PeerLimits, Stats, Tally, Timer};
 pub use decoder::{Body, Decoded, Dropped, FrameDecoder, FrameError, HANDSHAKE_PAYLOAD, Trust};
 pub use error::{DecodeError, ParseHashError};
 pub use event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};

@@ -86,14 +86,27 @@
 //! Every option, patterns for each kind of program, and answers to what goes wrong are in
 //! `docs/p2p_usage_guide.md`.
 //!
+//! # What an operator sees
+//!
+//! [`Manager::stats`] has every counter and gauge as plain data, [`Manager::explain`] says why there
+//! are not more peers, and every end of a connection says why and who hung up. The log is
+//! `tracing`'s, target `p2p_tokio`; no subscriber is installed, and [`LogHandle`] carries the
+//! configuration's `log_level` to the one that there is. Text of peers is escaped and cut, and a
+//! flood cannot fill a disk: `docs/observability.md` lists lines, metrics, and what to alert on.
+//!
 //! # Features
 //!
-//! `hickory` (default): DNS by [`HickoryResolver`] instead of [`SystemResolver`].
+//! | | |
+//! |---|---|
+//! | `hickory` (default) | DNS by [`HickoryResolver`] instead of [`SystemResolver`] |
+//! | `logging` | a log for programs, whose level follows the configuration: `logging::init` |
+//! | `telemetry` | metrics and spans by OpenTelemetry, OTLP over gRPC, if `enable_telemetry` is set |
 
 mod codec;
 mod events;
 mod manager;
 mod net;
+mod observe;
 mod resolver;
 
 pub use codec::{CodecError, MessageCodec};
@@ -105,6 +118,11 @@ pub use manager::{
     ConnectionInfo, Manager, ManagerBuilder, ManagerError, PeerInfo, SendMessageError,
 };
 pub use net::link::Traffic;
+#[cfg(feature = "logging")]
+pub use observe::logging;
+#[cfg(feature = "telemetry")]
+pub use observe::telemetry;
+pub use observe::{Disconnects, HandshakeTimes, LogHandle, MessageCounts, Stats};
 pub use p2p_core::{
     self, Ban, BanReason, BitcoinMessageEvent, ChainPolicy, ConfigError, ConnectionConfig,
     ConnectionError, ConnectionState, ControlEvent, DialFailure, DiscoverySource, Explanation,
@@ -113,7 +131,7 @@ pub use p2p_core::{
 };
 pub use p2p_proto::{
     self, CloseReason, Command, Discarded, EncodedMessage, Initiator, Limits, Message, Network,
-    NetworkFailure, Nonce, Offence, PayloadEvent, PeerPolicy, SendError, Services, UserAgent,
+    NetworkFailure, Nonce, Offence, PayloadEvent, PeerPolicy, SendError, Services, Side, UserAgent,
     Violation,
 };
 #[cfg(feature = "postgres")]

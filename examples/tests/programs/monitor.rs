@@ -68,6 +68,40 @@ fn programs_get_counts_by_command() {
     find(&lines, "event", "ShuttingDown");
 }
 
+/// On a terminal, for which `script` stands.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_a_live_view_and_its_screen_back() {
+    let monitor = program("event_monitor");
+    let monitor = format!("{} --duration 2", monitor.get_program().to_str().unwrap());
+    let mut script = std::process::Command::new("script");
+    let script = script.args(["-qec", &monitor, "/dev/null"]);
+    let output = script
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{out}");
+    let (enter, leave) = ("\u{1b}[?1049h\u{1b}[?25l", "\u{1b}[?25h\u{1b}[?1049l");
+    assert!(out.contains(enter) && out.ends_with(leave), "{out:?}");
+    let screens: Vec<_> = out.split("\u{1b}[H").collect();
+    let last = screens.last().unwrap();
+    assert_contains(
+        last,
+        &[
+            "1 of 1 peers: ",
+            "version 1",
+            "LATEST EVENTS",
+            "  connected ",
+            "  established, outbound",
+        ],
+    );
+    // No line of it scrolls.
+    assert!(last.lines().count() < 24, "{last}");
+    assert!(screens.len() > 2, "{out}");
+}
+
 #[test]
 fn who_has_too_few_peers_is_told_why() {
     let arguments = [
@@ -81,7 +115,7 @@ fn who_has_too_few_peers_is_told_why() {
     let mut monitor = Running::start("event_monitor", &arguments);
     monitor.line_with("failed: connection refused");
     let line = monitor.line_with("0 of 1 peers: ");
-    assert_contains(&line, &["1 to wait for", "; the next can be dialled in "]);
+    assert_contains(&line, &["1 in backoff until "]);
 
     let mut monitor = Running::start("event_monitor", &[&arguments[..], &["--json"]].concat());
     let line = object(&monitor.line_with("\"explanation\""));

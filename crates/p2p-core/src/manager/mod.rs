@@ -290,6 +290,21 @@ impl Manager {
         self.slots.established()
     }
 
+    /// Connections of a side in a state, those that only hear that there is no room included.
+    pub fn connections_in(&self, side: Side, state: ConnectionState) -> usize {
+        self.slots.in_state(side, state)
+    }
+
+    /// Peers of a status in the book.
+    pub fn peer_count(&self, status: PeerStatus) -> usize {
+        self.book.count(status)
+    }
+
+    /// IPs that are banned.
+    pub fn ban_count(&self) -> usize {
+        self.bans.len()
+    }
+
     /// Everybody in the book, in order of address.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.book.iter().map(|entry| entry.peer)

@@ -35,7 +35,7 @@ impl Connection {
     pub(super) fn decoded(&mut self, decoded: Decoded<'_>) {
         match decoded {
             Decoded::Frame { command, body } => {
-                self.stats.messages_received += 1;
+                self.count_received(command, body.as_bytes().len() as u64);
                 match self.phase {
                     Phase::Handshaking => self.handshake_frame(command, body),
                     Phase::AwaitingAdmission(_)
@@ -50,7 +50,7 @@ impl Connection {
                 why,
             } => self.dropped(command, length, why),
             Decoded::Begin { command, length } => {
-                self.stats.messages_received += 1;
+                self.count_received(command, length);
                 self.streaming = command;
                 self.push_event(Event::Payload(PayloadEvent::Begin { command, length }), 0);
             }

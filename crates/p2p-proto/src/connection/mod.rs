@@ -2,8 +2,10 @@
 
 mod incoming;
 mod outgoing;
+mod tally;
 
 pub use outgoing::PeerLimits;
+pub use tally::{Flow, Tally};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::message::{MIN_ANNOUNCED_PAYLOAD, Message, Protoconf, Reject, Version}
 use crate::offence::Budget;
 use crate::ping::Pinger;
 use crate::send_queue::SendQueue;
+use tally::Tallies;
 
 /// How long a closing connection may take to get its last bytes to the socket.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,6 +114,7 @@ pub struct Connection {
     /// The decoder's count of bytes that have excused a late pong.
     excused_bytes: u64,
     stats: Stats,
+    tallies: Tallies,
     now: Instant,
 }
 
@@ -235,6 +239,7 @@ impl Connection {
             blocked_since: None,
             excused_bytes: 0,
             stats: Stats::default(),
+            tallies: Tallies::default(),
             phase: Phase::Handshaking,
             config,
             params,
@@ -343,7 +348,7 @@ impl Connection {
         let length = message.payload_len() as u64;
         self.check_send(message.command(), length)?;
         self.out.push(message);
-        self.stats.messages_sent += 1;
+        self.count_sent(message.command(), length);
         Ok(())
     }
 
@@ -362,7 +367,7 @@ impl Connection {
         }
         self.check_send(message.command(), message.header.length)?;
         self.out.push_frame(&message.header, &message.payload);
-        self.stats.messages_sent += 1;
+        self.count_sent(message.command(), message.header.length);
         Ok(())
     }
 
@@ -396,7 +401,7 @@ impl Connection {
             length,
             checksum,
         });
-        self.stats.messages_sent += 1;
+        self.count_sent(command, length);
         Ok(())
     }
 
@@ -502,6 +507,12 @@ impl Connection {
                 self.pop_event()
             }
         }
+    }
+
+    /// The next count of messages that went over the connection since the last time: for those
+    /// who keep statistics. Bounded, whether anybody asks or not, and there after the end too.
+    pub fn poll_tally(&mut self) -> Option<Tally> {
+        self.tallies.take()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), and what for.
@@ -648,6 +659,16 @@ impl Connection {
             self.control(&Message::Ping(nonce));
             self.ping_out = PingOut::Queued;
         }
+    }
+
+    fn count_received(&mut self, command: Command, length: u64) {
+        self.stats.messages_received += 1;
+        self.tallies.count(Flow::Received, command, length);
+    }
+
+    fn count_sent(&mut self, command: Command, length: u64) {
+        self.stats.messages_sent += 1;
+        self.tallies.count(Flow::Sent, command, length);
     }
 
     fn push_event(&mut self, event: Event, bytes: usize) {

@@ -73,7 +73,7 @@ impl PeerLimits {
 impl Connection {
     pub(super) fn control(&mut self, message: &Message) {
         self.out.push_control(message);
-        self.stats.messages_sent += 1;
+        self.count_sent(message.command(), message.payload_len() as u64);
     }
 
     pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: impl Into<Bytes>) {

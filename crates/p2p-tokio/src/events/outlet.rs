@@ -7,6 +7,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Event, Filter, PeerEvent};
+use crate::observe::Counters;
 
 /// Something in the queue of a subscriber that may miss something.
 #[derive(Debug)]
@@ -34,15 +35,15 @@ pub(super) enum Wants {
     Everything,
 }
 
-/// What such a subscriber counts together with those who have something to tell it.
+/// What waits for such a subscriber, as it and those who have something to tell it count it.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct Backlog {
     missed: AtomicU64,
     /// Bytes that may still wait.
     room: AtomicUsize,
 }
 
-impl Counts {
+impl Backlog {
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             missed: AtomicU64::new(0),
@@ -77,7 +78,8 @@ impl Counts {
 pub(super) struct Lossy {
     pub(super) wants: Wants,
     pub(super) queue: mpsc::Sender<Queued>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Lossy {
@@ -92,19 +94,23 @@ impl Lossy {
         let place = match self.queue.try_reserve() {
             Ok(place) => place,
             Err(TrySendError::Full(())) => {
-                self.counts.missed.fetch_add(1, Ordering::Relaxed);
+                self.backlog.missed.fetch_add(1, Ordering::Relaxed);
+                self.counters.lagged();
                 return;
             }
             // Whoever drops a subscription takes it out of the list; it was read before that.
             Err(TrySendError::Closed(())) => return,
         };
-        let (event, bytes) = match self.counts.take(bytes) {
+        let (event, bytes) = match self.backlog.take(bytes) {
             true => (event(), bytes),
             false => (skipped(), 0),
         };
+        if let Event::Skipped(_) = event {
+            self.counters.skipped();
+        }
         place.send(Queued {
             event,
-            missed: self.counts.take_missed(),
+            missed: self.backlog.take_missed(),
             bytes,
         });
     }

@@ -7,9 +7,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Event;
 use super::filter::Filter;
-use super::outlet::{Counts, Lossless, Lossy, Wants};
+use super::outlet::{Backlog, Lossless, Lossy, Wants};
 use super::publisher::Publisher;
 use super::subscription::{LosslessEvents, RecvError, Subscription};
+use crate::observe::Counters;
 
 /// How much may wait for one subscriber.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,7 @@ pub(crate) struct Registry {
     limits: QueueLimits,
     lists: watch::Sender<Arc<Lists>>,
     next: AtomicU64,
+    counters: Arc<Counters>,
 }
 
 /// Names a subscriber.
@@ -39,11 +41,12 @@ pub(super) struct Lists {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: QueueLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: QueueLimits, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             limits,
             lists: watch::Sender::default(),
             next: AtomicU64::new(0),
+            counters,
         })
     }
 
@@ -57,14 +60,15 @@ impl Registry {
         take: fn(Event) -> Option<Result<T, RecvError>>,
     ) -> Subscription<T> {
         let (queue, events) = mpsc::channel(self.limits.events);
-        let counts = Arc::new(Counts::new(self.limits.bytes));
+        let backlog = Arc::new(Backlog::new(self.limits.bytes));
         let lossy = Arc::new(Lossy {
             wants,
             queue,
-            counts: counts.clone(),
+            backlog: backlog.clone(),
+            counters: self.counters.clone(),
         });
         let id = self.add(|id, lists| lists.lossy.push((id, lossy)));
-        Subscription::new(Entry::new(id, self), events, counts, take)
+        Subscription::new(Entry::new(id, self), events, backlog, take)
     }
 
     pub(crate) fn subscribe_lossless(

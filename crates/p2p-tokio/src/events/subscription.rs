@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::outlet::{Counts, Delivered, Queued, Wants};
+use super::outlet::{Backlog, Delivered, Queued, Wants};
 use super::registry::{Entry, Registry};
 use super::{Event, PeerEvent, Skipped};
 
@@ -44,7 +44,7 @@ pub type Events = Subscription<Event>;
 /// ```
 pub struct Subscription<T> {
     events: mpsc::Receiver<Queued>,
-    counts: Arc<Counts>,
+    backlog: Arc<Backlog>,
     /// Came out behind a gap that is told first.
     held: Option<Event>,
     // Last: the queue is closed before the list is changed.
@@ -92,12 +92,12 @@ impl<T> Subscription<T> {
     pub(super) fn new(
         entry: Entry,
         events: mpsc::Receiver<Queued>,
-        counts: Arc<Counts>,
+        backlog: Arc<Backlog>,
         take: fn(Event) -> Option<Result<T, RecvError>>,
     ) -> Self {
         Self {
             events,
-            counts,
+            backlog,
             held: None,
             _entry: entry,
             take,
@@ -151,7 +151,7 @@ impl<T> Subscription<T> {
                 Some(event) => event,
                 None => match next(&mut self.events) {
                     Poll::Ready(Some(queued)) => {
-                        self.counts.give_back(queued.bytes);
+                        self.backlog.give_back(queued.bytes);
                         if queued.missed > 0 {
                             self.held = Some(queued.event);
                             return Poll::Ready(Err(RecvError::Lagged(queued.missed)));
@@ -159,7 +159,7 @@ impl<T> Subscription<T> {
                         queued.event
                     }
                     // There may be a gap that no event has followed yet.
-                    end => match (self.counts.take_missed(), end) {
+                    end => match (self.backlog.take_missed(), end) {
                         (0, Poll::Pending) => return Poll::Pending,
                         (0, Poll::Ready(_)) => return Poll::Ready(Err(RecvError::Closed)),
                         (missed, _) => return Poll::Ready(Err(RecvError::Lagged(missed))),

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use p2p_core::{
-    Action, ConfigError, ConnId, ControlEvent, Explanation, Input, ManagerConfig, Peer,
-    PeerExplanation, Setup,
+    Action, ConnId, ControlEvent, Explanation, Input, ManagerConfig, Peer, PeerExplanation, Setup,
 };
 use p2p_proto::{EncodedMessage, NetworkFailure};
 use tokio::net::TcpStream;
@@ -21,12 +20,13 @@ use uuid::Uuid;
 
 use super::saver::Job;
 use super::view::ConnectionInfo;
-use super::{ManagerError, Shared, log};
+use super::{ManagerError, Shared};
 use crate::events::Publisher;
 use crate::net::connection::{self, Owner, now, set_sleep};
 use crate::net::dial::{self, Dial};
 use crate::net::link::{Link, TaskEnd, link};
 use crate::net::listener::Listener;
+use crate::observe::{Meter, Witness};
 use crate::resolver::{self, Question};
 
 /// Something that happened outside.
@@ -43,7 +43,10 @@ pub(super) enum Request {
     Command(p2p_core::Command),
     /// Answered when the ban is stored, or the store has failed.
     Ban(IpAddr, oneshot::Sender<Result<(), ManagerError>>),
-    UpdateConfig(Box<ManagerConfig>, oneshot::Sender<Result<(), ConfigError>>),
+    UpdateConfig(
+        Box<ManagerConfig>,
+        oneshot::Sender<Result<(), ManagerError>>,
+    ),
     Connections(oneshot::Sender<Vec<ConnectionInfo>>),
     /// Those who have dialled us.
     InboundPeers(oneshot::Sender<Vec<Peer>>),
@@ -72,6 +75,8 @@ pub(super) struct Actor {
     jobs: mpsc::Sender<Job>,
     listener: Option<Listener>,
     bans: Vec<(IpAddr, oneshot::Sender<Result<(), ManagerError>>)>,
+    witness: Witness,
+    _end: End,
     stopped: bool,
 }
 
@@ -82,9 +87,11 @@ impl Actor {
         reporter: mpsc::Sender<Report>,
         reports: mpsc::Receiver<Report>,
         jobs: mpsc::Sender<Job>,
+        witness: Witness,
     ) -> Self {
         Self {
             publisher: shared.registry.publisher(),
+            _end: End(shared.clone()),
             manager,
             shared,
             links: HashMap::new(),
@@ -93,12 +100,23 @@ impl Actor {
             jobs,
             listener: None,
             bans: Vec::new(),
+            witness,
             stopped: false,
         }
     }
 
     /// Runs until everything has ended. Handles that are all gone want a shutdown.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, requests: mpsc::Receiver<Request>) {
+        self.serve(requests).await;
+        // Everybody knows that it has ended before what is left is told.
+        self.into_witness().end().await;
+    }
+
+    fn into_witness(self) -> Witness {
+        self.witness
+    }
+
+    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>) {
         self.input(Input::Command(p2p_core::Command::Start));
         let mut sleep = pin!(tokio::time::sleep(std::time::Duration::ZERO));
         let mut has_handles = true;
@@ -128,7 +146,9 @@ impl Actor {
                 if let Input::Closed { conn, .. } | Input::DialFailed { conn, .. } = input {
                     self.unlink(conn);
                 }
+                self.witness.hears(&input, &self.manager);
                 self.input(input);
+                self.witness.heard();
             }
             Report::Accepted(stream, remote) => self.accepted(stream, remote),
         }
@@ -144,7 +164,7 @@ impl Actor {
                 self.input(Input::Command(p2p_core::Command::Ban(ip)));
             }
             Request::UpdateConfig(config, answer) => {
-                let updated = self.manager.update_config(now(), *config);
+                let updated = self.update_config(*config);
                 self.carry_out();
                 let _ = answer.send(updated);
             }
@@ -172,6 +192,15 @@ impl Actor {
         }
     }
 
+    /// As a whole or not at all: what can go wrong comes first.
+    fn update_config(&mut self, config: ManagerConfig) -> Result<(), ManagerError> {
+        self.manager.config().check_update(&config)?;
+        let prepared = self.witness.prepare(&config)?;
+        self.manager.update_config(now(), config)?;
+        self.witness.configured(self.manager.config(), prepared);
+        Ok(())
+    }
+
     fn input(&mut self, input: Input) {
         self.manager.handle(now(), input);
         self.carry_out();
@@ -182,6 +211,7 @@ impl Actor {
             self.act(action);
         }
         self.show_count();
+        self.witness.show(&self.manager);
     }
 
     fn show_count(&self) {
@@ -195,7 +225,12 @@ impl Actor {
         match action {
             Action::Dial { setup, timeout } => self.dial(setup, timeout),
             Action::Admit { conn } => self.with(conn, Link::admit),
-            Action::Close { conn, reason } => self.with(conn, |link| link.close(reason)),
+            Action::Close { conn, reason } => {
+                if let Some(connection) = self.manager.connection(conn) {
+                    self.witness.closing(connection, &reason);
+                }
+                self.with(conn, |link| link.close(reason));
+            }
             Action::Configure { conn, config } => self.with(conn, |link| link.configure(config)),
             Action::Send { conn, message } => {
                 let message = Arc::new(EncodedMessage::new(self.shared.network, &message));
@@ -224,6 +259,7 @@ impl Actor {
                     address,
                     self.listener.take(),
                     self.reporter.clone(),
+                    self.shared.log.clone(),
                     &self.shared.tasks,
                     self.shared.stop.child_token(),
                 );
@@ -270,6 +306,7 @@ impl Actor {
 
     /// Ties a connection to the manager, and makes what its task needs.
     fn link(&mut self, setup: &Setup, connection_type: &str) -> (Owner, TaskEnd, tracing::Span) {
+        self.witness.opened(setup);
         let (conn, peer_id, address) = (setup.conn, setup.peer_id, setup.params.remote);
         let (link, task) = link(conn, address.ip());
         let link = Arc::new(link);
@@ -281,10 +318,12 @@ impl Actor {
             address,
             reports: self.reporter.clone(),
             publisher: self.shared.registry.publisher(),
+            meter: Meter::new(self.shared.counters.clone(), setup.side, now()),
+            log: self.shared.log.clone(),
         };
         let network = self.shared.network;
         let span = info_span!(
-            "connection", %peer_id, peer_address = %address, connection_type, %network,
+            target: "p2p_tokio", "connection", %peer_id, peer_address = %address, connection_type, %network,
         );
         (owner, task, span)
     }
@@ -324,7 +363,7 @@ impl Actor {
     }
 
     fn notify(&mut self, event: ControlEvent) {
-        log::control_event(self.shared.network, &event);
+        self.witness.notified(&event);
         match &event {
             // The first that is told of a connection that is admitted.
             ControlEvent::HandshakeComplete { peer_id, .. } => {
@@ -378,13 +417,17 @@ impl Actor {
     }
 }
 
-impl Drop for Actor {
-    /// Nothing outlives the manager, however it ends.
+/// Nothing outlives the manager, however it ends.
+struct End(Arc<Shared>);
+
+impl Drop for End {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
-        self.shared.links.pin().clear();
-        self.shared.count.send_replace(0);
-        self.shared.registry.end();
+        let Self(shared) = self;
+        shared.stop.cancel();
+        shared.links.pin().clear();
+        shared.count.send_replace(0);
+        shared.counters.show_end();
+        shared.registry.end();
     }
 }
 

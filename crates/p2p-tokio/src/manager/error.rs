@@ -55,6 +55,12 @@ pub enum ManagerError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Telemetry is wanted and cannot be exported as configured; nothing has changed.
+    #[error("{why}")]
+    Telemetry {
+        /// The field, what is wrong with it, and what to do.
+        why: String,
+    },
     /// No resolver could be made of the system's settings.
     #[error("DNS: {0}")]
     Resolver(#[from] crate::ResolveError),
@@ -72,6 +78,7 @@ impl ManagerError {
             Self::AlreadyStarted
             | Self::AlreadyStopped
             | Self::Config(_)
+            | Self::Telemetry { .. }
             | Self::PeerNotFound(_) => false,
         }
     }

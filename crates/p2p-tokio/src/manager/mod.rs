@@ -2,7 +2,6 @@
 
 mod actor;
 mod error;
-mod log;
 mod saver;
 mod view;
 
@@ -27,6 +26,7 @@ use crate::events::{
     BitcoinMessages, ControlEvents, Events, Filter, LosslessEvents, QueueLimits, Registry,
 };
 use crate::net::connection::now;
+use crate::observe::{Counters, Log, LogHandle, Stats, Witness};
 use crate::resolver::{self, Resolver};
 use actor::{Actor, LinksByPeer, REPORTS, REQUESTS, Request};
 
@@ -60,6 +60,8 @@ pub struct Manager {
 pub(crate) struct Shared {
     network: Network,
     registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    log: Arc<Log>,
     count: watch::Sender<usize>,
     /// Connections by peer. Read without a lock, on the way of every message out.
     links: LinksByPeer,
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
 /// A manager that is not started.
 struct Idle {
     config: ManagerConfig,
+    witness: Witness,
     mode: OperatingMode,
     policy: Option<Arc<dyn PeerPolicy>>,
     requests: mpsc::Receiver<Request>,
@@ -98,6 +101,8 @@ pub struct ManagerBuilder {
     store: Option<Arc<dyn PeerStore>>,
     resolver: Option<Arc<dyn Resolver>>,
     policy: Option<Arc<dyn PeerPolicy>>,
+    log_handle: Option<LogHandle>,
+    telemetry_interval: Option<Duration>,
 }
 
 impl fmt::Debug for ManagerBuilder {
@@ -125,6 +130,25 @@ impl ManagerBuilder {
     pub fn resolver(self, resolver: impl Resolver + 'static) -> Self {
         Self {
             resolver: Some(Arc::new(resolver)),
+            ..self
+        }
+    }
+
+    /// Who is told of the configuration's `log_level`: at the start, and when it changes. Without
+    /// it the level is the program's own to set.
+    pub fn log_handle(self, log: LogHandle) -> Self {
+        Self {
+            log_handle: Some(log),
+            ..self
+        }
+    }
+
+    /// How often metrics are exported while `enable_telemetry` is set. Default once a minute, or
+    /// `OTEL_METRIC_EXPORT_INTERVAL`.
+    #[cfg(feature = "telemetry")]
+    pub fn telemetry_interval(self, interval: Duration) -> Self {
+        Self {
+            telemetry_interval: Some(interval),
             ..self
         }
     }
@@ -179,6 +203,8 @@ impl ManagerBuilder {
             store,
             resolver,
             policy,
+            log_handle,
+            telemetry_interval,
         } = self;
         config.validate()?;
         let store = match store {
@@ -190,12 +216,23 @@ impl ManagerBuilder {
             None => resolver::of_config(&config)?,
         };
         let (requests, waiting) = mpsc::channel(REQUESTS);
+        let counters = Arc::new(Counters::default());
+        let limits = QueueLimits {
+            events: config.event_channel_capacity,
+            bytes: config.event_channel_bytes,
+        };
+        let log = Arc::new(Log::new(config.network, counters.clone()));
+        let witness = Witness::new(
+            log.clone(),
+            counters.clone(),
+            log_handle,
+            telemetry_interval,
+        );
         let shared = Shared {
             network: config.network,
-            registry: Registry::new(QueueLimits {
-                events: config.event_channel_capacity,
-                bytes: config.event_channel_bytes,
-            }),
+            registry: Registry::new(limits, counters.clone()),
+            log,
+            counters,
             count: watch::Sender::new(0),
             links: LinksByPeer::new(),
             resolver,
@@ -205,6 +242,7 @@ impl ManagerBuilder {
         };
         let idle = Idle {
             config,
+            witness,
             mode,
             policy,
             requests: waiting,
@@ -249,6 +287,8 @@ impl Manager {
             store: None,
             resolver: None,
             policy: None,
+            log_handle: None,
+            telemetry_interval: None,
         }
     }
 
@@ -268,7 +308,8 @@ impl Manager {
     ///
     /// # Errors
     /// [`ManagerError::AlreadyStarted`], [`ManagerError::AlreadyStopped`];
-    /// [`ManagerError::Store`] if the store cannot be read, and `start` may be called again then.
+    /// [`ManagerError::Store`] if the store cannot be read, [`ManagerError::Telemetry`] if metrics
+    /// cannot be exported as configured, and `start` may be called again then.
     pub async fn start(&self) -> Result<(), ManagerError> {
         if self.shared.stop.is_cancelled() {
             return Err(ManagerError::AlreadyStopped);
@@ -341,11 +382,11 @@ impl Manager {
     /// # Errors
     /// [`ManagerError::Config`], naming the field and the rule, and
     /// [`ConfigError::ImmutableField`](p2p_core::ConfigError::ImmutableField) for what cannot
-    /// change; nothing has changed then. [`ManagerError::NotStarted`],
+    /// change; [`ManagerError::Telemetry`]; nothing has changed then. [`ManagerError::NotStarted`],
     /// [`ManagerError::AlreadyStopped`].
     pub async fn update_config(&self, config: ManagerConfig) -> Result<(), ManagerError> {
         let update = |answer| Request::UpdateConfig(Box::new(config), answer);
-        Ok(self.ask(update).await??)
+        self.ask(update).await?
     }
 
     // what happens
@@ -779,6 +820,12 @@ impl Manager {
         self.ask(Request::Explain).await
     }
 
+    /// Everything that is counted: connections, peers, failures, handshakes, messages, and more.
+    /// Costs a few thousand loads and no lock, and works before the start and after the end, too.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats()
+    }
+
     /// What is known about one address.
     ///
     /// ```
@@ -859,8 +906,15 @@ impl PutBack<'_> {
         known: Vec<Peer>,
         changes: Option<ChangeStream>,
     ) -> Result<(), ManagerError> {
+        let shared = &self.to.shared;
+        let Some(idle) = &self.idle else {
+            return Err(ManagerError::AlreadyStarted);
+        };
+        let prepared = idle.witness.prepare(&idle.config)?;
+        // From here on nothing goes wrong: the configuration was checked when it was given.
         let Some(Idle {
             config,
+            mut witness,
             mode,
             policy,
             requests,
@@ -868,7 +922,7 @@ impl PutBack<'_> {
         else {
             return Err(ManagerError::AlreadyStarted);
         };
-        let shared = &self.to.shared;
+        witness.configured(&config, prepared);
         let now = now();
         let clock = Clock::new(now, SystemTime::now());
         let mut manager = p2p_core::Manager::new(config, mode, known, rand::random(), clock, now)?;
@@ -877,12 +931,20 @@ impl PutBack<'_> {
         }
         let (reporter, reports) = mpsc::channel(REPORTS);
         let (jobs, waiting) = mpsc::channel(saver::JOBS);
-        let actor = Actor::new(manager, shared.clone(), reporter.clone(), reports, jobs);
+        let actor = Actor::new(
+            manager,
+            shared.clone(),
+            reporter.clone(),
+            reports,
+            jobs,
+            witness,
+        );
         let store = shared.store.clone();
         shared.spawn(saver::work(store.clone(), waiting, reporter.clone()));
         if let Some(changes) = changes {
             shared.spawn(saver::watch(store, changes, reporter));
         }
+        shared.spawn(shared.log.clone().tell_regularly());
         shared.tasks.spawn(actor.run(requests));
         Ok(())
     }

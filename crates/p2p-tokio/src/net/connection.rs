@@ -14,13 +14,14 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
-use tracing::{debug, trace, warn};
+use tracing::{debug, trace};
 use uuid::Uuid;
 
 use super::link::TaskEnd;
 use super::socket::Socket;
 use crate::events::{Blocked, Publisher, Source};
 use crate::manager::Report;
+use crate::observe::{Log, Meter};
 
 /// Who a connection is to, and whom it tells.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Owner {
     pub(crate) address: SocketAddr,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) publisher: Publisher,
+    pub(crate) meter: Meter,
+    pub(crate) log: Arc<Log>,
 }
 
 impl Owner {
@@ -93,6 +96,7 @@ impl Driver {
     async fn run(mut self: Box<Self>) {
         let sleep = tokio::time::sleep(std::time::Duration::ZERO);
         tokio::pin!(sleep);
+        self.owner.meter.begin(now());
         let reason = loop {
             self.write();
             let held = self.socket.input.len();
@@ -102,6 +106,7 @@ impl Driver {
             // What the events led to goes out before anything is waited for.
             self.write();
             self.task.gauges.show(&self.connection);
+            self.owner.meter.count(&mut self.connection);
             // A connection with too much to say leaves bytes behind, and there may be room now:
             // they come before those that are still to be read, or they would pile up. Others
             // have their turn first, or one that floods us would be all that is served.
@@ -188,7 +193,7 @@ impl Driver {
             Ok(()) => trace!(command = %message.command(), bytes = message.len(), "message sent"),
             Err(SendError::Full) => self.unsent = Some(message),
             // It was checked, and the peer has lowered its limit or hung up since.
-            Err(error) => warn!(command = %message.command(), %error, "message not sent"),
+            Err(error) => self.owner.log.not_sent(&message, error),
         }
     }
 
@@ -238,7 +243,10 @@ impl Driver {
     fn tell(&mut self, event: Event) -> Option<Input> {
         let conn = self.owner.conn;
         match event {
-            Event::Ready(ready) => return Some(Input::Ready { conn, ready }),
+            Event::Ready(ready) => {
+                self.owner.meter.ready(now());
+                return Some(Input::Ready { conn, ready });
+            }
             Event::Message(message) => {
                 trace!(command = %message.command(), bytes = message.payload_len(), "message received");
                 let input = match &message {
@@ -262,9 +270,7 @@ impl Driver {
                     .publisher
                     .payload(source, event, &mut self.blocked);
             }
-            Event::Discarded(discarded) => {
-                debug!(command = ?discarded.command, why = %discarded.why, "frame dropped");
-            }
+            Event::Discarded(discarded) => self.owner.log.frame_dropped(&discarded),
             other => debug!(event = ?other, "event of a newer version"),
         }
         None
@@ -285,7 +291,7 @@ impl Driver {
     async fn end(self: Box<Self>, reason: CloseReason) {
         let Self {
             socket,
-            connection,
+            mut connection,
             mut owner,
             task,
             mut blocked,
@@ -293,6 +299,7 @@ impl Driver {
         } = *self;
         // No message is taken any more.
         task.gauges.show(&connection);
+        owner.meter.count(&mut connection);
         drop((connection, task));
         match reason.initiator() {
             Initiator::Local => socket.linger().await,

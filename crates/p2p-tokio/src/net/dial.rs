@@ -7,7 +7,6 @@ use std::time::Duration;
 use p2p_core::{DialFailure, Input, Setup};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::connection::{self, Owner, now};
 use super::link::TaskEnd;
@@ -23,7 +22,6 @@ pub(crate) struct Dial {
 /// Dials, and runs the connection to its end.
 pub(crate) async fn run(dial: Dial, owner: Owner, mut task: TaskEnd) {
     let conn = owner.conn;
-    debug!("connecting");
     let given_up = async {
         // A manager that is gone gives everything up.
         let _ = task

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_core::Input;
@@ -10,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use crate::manager::Report;
+use crate::observe::Log;
 
 /// Connections that the kernel holds until we accept them: a burst of thousands after a restart.
 const BACKLOG: u32 = 4096;
@@ -32,6 +33,7 @@ impl Listener {
         address: SocketAddr,
         before: Option<Self>,
         reports: mpsc::Sender<Report>,
+        log: Arc<Log>,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -42,7 +44,9 @@ impl Listener {
                 // One that panicked has let go, too.
                 let _ = before.task.await;
             }
-            stopped.run_until_cancelled(listen(address, &reports)).await;
+            stopped
+                .run_until_cancelled(listen(address, &reports, &log))
+                .await;
         });
         Self { stop, task }
     }
@@ -52,7 +56,7 @@ impl Listener {
     }
 }
 
-async fn listen(address: SocketAddr, reports: &mpsc::Sender<Report>) {
+async fn listen(address: SocketAddr, reports: &mpsc::Sender<Report>, log: &Log) {
     let listener = bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
     let input = match &listener {
         Ok((address, _)) => Input::Listening { address: *address },
@@ -65,18 +69,18 @@ async fn listen(address: SocketAddr, reports: &mpsc::Sender<Report>) {
         return;
     }
     if let Ok((_, listener)) = listener {
-        accept(listener, reports).await;
+        accept(listener, reports, log).await;
     }
 }
 
-async fn accept(listener: TcpListener, reports: &mpsc::Sender<Report>) {
+async fn accept(listener: TcpListener, reports: &mpsc::Sender<Report>, log: &Log) {
     loop {
         let report = match listener.accept().await {
             Ok((stream, remote)) => Report::Accepted(stream, remote),
             Err(error) => {
                 // Out of file descriptors, or the peer has gone: neither ends the listener, and
                 // the first must not spin.
-                warn!(%error, "cannot accept a connection; the listener goes on");
+                log.not_accepted(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
