@@ -100,18 +100,20 @@ impl Driver {
         let reason = loop {
             self.write();
             let held = self.socket.input.len();
-            if let Some(reason) = self.take_events().await {
-                break reason;
-            }
+            let had_events = match self.take_events().await {
+                Ok(had_events) => had_events,
+                Err(reason) => break reason,
+            };
             // What the events led to goes out before anything is waited for.
             self.write();
             self.task.gauges.show(&self.connection);
             self.owner.meter.count(&mut self.connection);
-            // A connection with too much to say leaves bytes behind, and there may be room now:
-            // they come before those that are still to be read, or they would pile up. Others
-            // have their turn first, or one that floods us would be all that is served.
+            // A connection with too much to say leaves bytes behind, and there may be room now, for
+            // some were taken or events were: what is left comes before what is still to be read,
+            // which may be nothing. Others have their turn first, or one that floods us would be
+            // all that is served.
             let left = self.socket.input.len();
-            if self.connection.wants_read() && (1..held).contains(&left) {
+            if self.connection.wants_read() && left > 0 && (left < held || had_events) {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -209,25 +211,31 @@ impl Driver {
     }
 
     /// Takes what comes out of the bytes that were read, as much as the connection's queue of
-    /// events holds; the reason when that was the end.
-    async fn take_events(&mut self) -> Option<CloseReason> {
+    /// events holds. Whether there were events.
+    ///
+    /// # Errors
+    /// The reason when that was the end.
+    async fn take_events(&mut self) -> Result<bool, CloseReason> {
         self.connection.receive(now(), &mut self.socket.input);
-        while let Some(news) = self.next_news() {
+        let mut had_events = false;
+        while let Some(news) = self.next_news(&mut had_events) {
             match news {
                 News::ForManager(input) => self.owner.report(input).await,
-                News::End(reason) => return Some(reason),
+                News::End(reason) => return Err(reason),
             }
         }
-        None
+        Ok(had_events)
     }
 
     /// Tells the subscribers of events until there is one that the manager waits for, or a lossless
     /// subscriber has no room.
     ///
     /// Nothing is waited for in here: a task is as large as what it holds meanwhile.
-    fn next_news(&mut self) -> Option<News> {
+    fn next_news(&mut self, had_events: &mut bool) -> Option<News> {
         while self.blocked.is_empty() {
-            match self.connection.poll_event()? {
+            let event = self.connection.poll_event()?;
+            *had_events = true;
+            match event {
                 Event::Closed(reason) => return Some(News::End(reason)),
                 event => {
                     if let Some(input) = self.tell(event) {

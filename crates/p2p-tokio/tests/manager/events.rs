@@ -259,6 +259,22 @@ async fn who_must_miss_nothing_holds_up_its_peer_alone() {
 }
 
 #[tokio::test]
+async fn what_came_at_once_is_delivered_to_its_end_however_little_room_there_is() {
+    let (node, mut talker) = connected(listening()).await;
+    let filter = || Filter::commands([Command::PING]);
+    let mut narrow = node.manager.subscribe_lossless(filter(), 1);
+    // Nothing comes behind them that could wake anybody.
+    talker.send_all((0..3000).map(numbered)).await;
+    let mut next = 0;
+    while next < 3000 {
+        if let PeerEvent::Message(event) = narrow.recv().await.unwrap() {
+            assert_eq!(number(&event.message), Some(next));
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
     let mut config = listening();
     // A pong that is late by this would end a connection that is not read.

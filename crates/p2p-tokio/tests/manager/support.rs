@@ -180,6 +180,14 @@ impl RemotePeer {
         self.frames.send(message).await.unwrap();
     }
 
+    /// Sends them in as few writes as there can be.
+    pub(crate) async fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            self.frames.feed(message).await.unwrap();
+        }
+        SinkExt::<Message>::flush(&mut self.frames).await.unwrap();
+    }
+
     /// The next message; `None` at the end.
     pub(crate) async fn recv(&mut self) -> Option<Message> {
         self.next_within(PATIENCE).await
