@@ -9,60 +9,93 @@ mod support {
     pub(crate) mod driver;
 }
 
+use std::time::Instant;
+
 use bytes::BytesMut;
-use p2p_proto::{Connection, Event, Message, Side};
+use p2p_proto::{
+    Connection, Event, Hash256, Inventory, InventoryItem, InventoryKind, Message, OutPoint, Side,
+    Tx, TxInput, TxOutput,
+};
 use support::driver::{Driver, NETWORK, frame, ping};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-const PINGS: usize = 1000;
+const MESSAGES: u64 = 1000;
 
 #[test]
-fn a_thousand_pings_cost_a_few_allocations() {
+fn a_message_costs_its_payload_and_no_more() {
+    // A ping and its pong need nothing; what has a payload of any length keeps a copy of it, or
+    // it would keep the read buffer.
+    costs("pings", ping, 10);
+    costs("inv of 8 entries", inv, MESSAGES + 10);
+    costs("tx of 300 bytes", tx, MESSAGES + 10);
+}
+
+/// Hears a thousand of these messages with at most so many allocations.
+fn costs(name: &str, message: impl Fn(u64) -> Message, most: u64) {
     let Driver {
         mut connection,
         now,
         ..
     } = Driver::connected(Side::Inbound);
-    let pings: Vec<_> = (0..PINGS as u64)
-        .map(|nonce| frame(NETWORK, &ping(nonce)))
-        .collect();
+    let frames: Vec<_> = (0..MESSAGES).map(|n| frame(NETWORK, &message(n))).collect();
     let mut buffer = BytesMut::with_capacity(64 * 1024);
-    let mut hear = |connection: &mut Connection, ping: &[u8]| {
-        buffer.extend_from_slice(ping);
-        connection.receive(now, &mut buffer);
-        while let Some(bytes) = connection.poll_transmit() {
-            connection.handle_written(now, bytes.len());
-        }
-        assert!(matches!(
-            connection.poll_event(),
-            Some(Event::Message(Message::Ping(_)))
-        ));
-    };
     // The queues reach their size.
-    for ping in &pings {
-        hear(&mut connection, ping);
+    for frame in &frames {
+        hear(&mut connection, now, &mut buffer, frame);
     }
 
     let profiler = dhat::Profiler::builder().testing().build();
-    for ping in &pings {
-        hear(&mut connection, ping);
+    for frame in &frames {
+        hear(&mut connection, now, &mut buffer, frame);
     }
     let stats = dhat::HeapStats::get();
     drop(profiler);
-    print(&stats);
+    print(name, &stats);
     assert!(
-        stats.total_blocks <= 10,
-        "{} allocations",
+        stats.total_blocks <= most,
+        "{MESSAGES} {name}: {} allocations",
         stats.total_blocks
     );
 }
 
+fn hear(connection: &mut Connection, now: Instant, buffer: &mut BytesMut, frame: &[u8]) {
+    buffer.extend_from_slice(frame);
+    connection.receive(now, buffer);
+    while let Some(bytes) = connection.poll_transmit() {
+        connection.handle_written(now, bytes.len());
+    }
+    assert!(matches!(connection.poll_event(), Some(Event::Message(_))));
+}
+
+fn inv(n: u64) -> Message {
+    Message::Inv(Inventory::new((0..8).map(|entry| InventoryItem {
+        kind: InventoryKind::Tx,
+        hash: Hash256::of(&(n * 8 + entry).to_le_bytes()),
+    })))
+}
+
+fn tx(n: u64) -> Message {
+    let input = TxInput {
+        previous: OutPoint {
+            txid: Hash256::of(&n.to_le_bytes()),
+            index: 1,
+        },
+        script: &[0x51; 181],
+        sequence: u32::MAX,
+    };
+    let output = TxOutput {
+        value: 5_000,
+        script: &[0x51; 25],
+    };
+    Message::Tx(Tx::new(1, &[input], &[output; 2], 0).unwrap())
+}
+
 #[expect(clippy::print_stdout, reason = "a number to look at when it changes")]
-fn print(stats: &dhat::HeapStats) {
+fn print(name: &str, stats: &dhat::HeapStats) {
     println!(
-        "{PINGS} pings: {} allocations, {} bytes",
+        "{MESSAGES} {name}: {} allocations, {} bytes",
         stats.total_blocks, stats.total_bytes
     );
 }
