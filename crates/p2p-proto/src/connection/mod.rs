@@ -536,6 +536,11 @@ impl Connection {
         !self.is_closing() && !self.is_blocked() && self.out.control_len() < MAX_CONTROL_BYTES
     }
 
+    /// Events that wait for [`poll_event`](Self::poll_event).
+    pub fn waiting_events(&self) -> usize {
+        self.events.len()
+    }
+
     /// Whether the connection has ended or is about to.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Closed)

@@ -5,13 +5,15 @@
 //! anybody but a lossless subscriber, who holds up the one connection whose message does not fit.
 
 mod filter;
+mod lossless;
 mod outlet;
 mod publisher;
 mod registry;
 mod subscription;
 
 pub use filter::Filter;
-pub(crate) use publisher::{Blocked, Publisher, Source};
+pub(crate) use lossless::Blocked;
+pub(crate) use publisher::{Publisher, Source};
 pub(crate) use registry::{QueueLimits, Registry};
 pub use subscription::{
     BitcoinMessages, ControlEvents, Events, LosslessEvents, RecvError, Subscription,

@@ -1,12 +1,12 @@
-//! One subscriber, as those see it who have something to tell.
+//! One subscriber that may miss something, as those see it who have something to tell.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Event, Filter, PeerEvent};
+use super::Event;
 use crate::observe::Counters;
 
 /// Something in the queue of a subscriber that may miss something.
@@ -17,14 +17,6 @@ pub(super) struct Queued {
     pub(super) missed: u64,
     /// What it takes of the room, until it is taken out.
     pub(super) bytes: usize,
-}
-
-/// Something in the queue of one that must not.
-#[derive(Debug)]
-pub(super) struct Delivered {
-    pub(super) event: PeerEvent,
-    /// Its bytes, until it is taken out.
-    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a subscriber that may miss something wants.
@@ -113,82 +105,5 @@ impl Lossy {
             missed: self.backlog.take_missed(),
             bytes,
         });
-    }
-}
-
-/// A subscriber that must not miss anything: a connection whose event does not fit waits.
-#[derive(Debug)]
-pub(crate) struct Lossless {
-    pub(super) filter: Filter,
-    pub(super) queue: mpsc::Sender<Delivered>,
-    pub(super) room: Arc<Semaphore>,
-    /// All the bytes that may wait: larger ones go alone.
-    pub(super) capacity: u32,
-}
-
-impl Lossless {
-    /// Puts an event into the queue; hands it back if it does not fit.
-    pub(super) fn try_deliver(&self, event: PeerEvent) -> Option<PeerEvent> {
-        let wanted = self.wanted(&event);
-        let place = match self.queue.try_reserve() {
-            Ok(place) => place,
-            Err(TrySendError::Full(())) => return Some(event),
-            Err(TrySendError::Closed(())) => return None,
-        };
-        let room = match wanted {
-            0 => None,
-            wanted => match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
-                Ok(room) => Some(room),
-                Err(_) => return Some(event),
-            },
-        };
-        place.send(Delivered { event, _room: room });
-        None
-    }
-
-    /// Waits until the event fits. Nothing happens if this is dropped before.
-    pub(super) async fn room_for(&self, event: &PeerEvent) -> Place<'_> {
-        let wanted = self.wanted(event);
-        let room = match wanted {
-            0 => None,
-            // The semaphore is never closed.
-            wanted => Arc::clone(&self.room).acquire_many_owned(wanted).await.ok(),
-        };
-        Place {
-            place: self.queue.reserve().await.ok(),
-            room,
-        }
-    }
-
-    fn wanted(&self, event: &PeerEvent) -> u32 {
-        u32::try_from(bytes_of(event)).map_or(self.capacity, |bytes| bytes.min(self.capacity))
-    }
-}
-
-/// Room for one event; none if the subscriber has gone.
-pub(super) struct Place<'a> {
-    place: Option<mpsc::Permit<'a, Delivered>>,
-    room: Option<OwnedSemaphorePermit>,
-}
-
-impl Place<'_> {
-    pub(super) fn put(self, event: PeerEvent) {
-        if let Some(place) = self.place {
-            place.send(Delivered {
-                event,
-                _room: self.room,
-            });
-        }
-    }
-}
-
-fn bytes_of(event: &PeerEvent) -> usize {
-    match event {
-        PeerEvent::Message(event) => event.message.payload_len(),
-        PeerEvent::Payload {
-            event: p2p_proto::PayloadEvent::Chunk(bytes),
-            ..
-        } => bytes.len(),
-        PeerEvent::Established { .. } | PeerEvent::Payload { .. } | PeerEvent::Lost { .. } => 0,
     }
 }

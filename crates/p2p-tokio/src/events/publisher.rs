@@ -1,6 +1,5 @@
 //! Who has something to tell: the manager's task, and one task for each connection.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use p2p_proto::{CloseReason, Command, PayloadEvent};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::outlet::{Lossless, Wants};
+use super::lossless::{Blocked, Lossless};
+use super::outlet::Wants;
 use super::registry::{Lists, SubscriberId};
 use super::{Event, PeerEvent, Skipped};
 
@@ -22,39 +22,6 @@ pub(crate) struct Publisher {
     introduced: Vec<SubscriberId>,
     /// The message whose pieces pass by, and who gets them.
     streaming: Vec<SubscriberId>,
-}
-
-/// Events that lossless subscribers have no room for yet, in order. While there are any, nothing
-/// further is to be told.
-#[derive(Debug, Default)]
-pub(crate) struct Blocked(VecDeque<(Arc<Lossless>, PeerEvent)>);
-
-impl Blocked {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Waits until the first of them is delivered. Nothing is lost if this is dropped before.
-    pub(crate) async fn deliver_one(&mut self) {
-        let Some((outlet, event)) = self.0.front() else {
-            return;
-        };
-        let outlet = Arc::clone(outlet);
-        let place = outlet.room_for(event).await;
-        if let Some((_, event)) = self.0.pop_front() {
-            place.put(event);
-        }
-    }
-
-    fn deliver(&mut self, outlet: &Arc<Lossless>, event: PeerEvent) {
-        // Behind those that wait, or one subscriber would see them in another order.
-        let waits = self.0.iter().any(|(other, _)| Arc::ptr_eq(other, outlet));
-        if waits {
-            self.0.push_back((Arc::clone(outlet), event));
-        } else if let Some(event) = outlet.try_deliver(event) {
-            self.0.push_back((Arc::clone(outlet), event));
-        }
-    }
 }
 
 /// A peer, as events name it.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::Event;
 use super::filter::Filter;
-use super::outlet::{Backlog, Lossless, Lossy, Wants};
+use super::lossless::{Lossless, Room};
+use super::outlet::{Backlog, Lossy, Wants};
 use super::publisher::Publisher;
 use super::subscription::{LosslessEvents, RecvError, Subscription};
 use crate::observe::Counters;
@@ -76,16 +77,17 @@ impl Registry {
         filter: Filter,
         capacity: usize,
     ) -> LosslessEvents {
-        let (queue, events) = mpsc::channel(capacity.max(1));
+        let slots = u32::try_from(capacity.max(1)).unwrap_or(u32::MAX);
         let bytes = u32::try_from(self.limits.bytes).unwrap_or(u32::MAX);
+        let (queue, events) = mpsc::channel(slots as usize);
+        let room = Arc::new(Room::new(slots, bytes));
         let lossless = Arc::new(Lossless {
             filter,
             queue,
-            room: Arc::new(Semaphore::new(bytes as usize)),
-            capacity: bytes,
+            room: room.clone(),
         });
         let id = self.add(|id, lists| lists.lossless.push((id, lossless)));
-        LosslessEvents::new(Entry::new(id, self), events)
+        LosslessEvents::new(Entry::new(id, self), events, room)
     }
 
     /// Nothing will happen any more: every queue ends with what is in it.

@@ -11,7 +11,8 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::outlet::{Backlog, Delivered, Queued, Wants};
+use super::lossless::{Room, Taken};
+use super::outlet::{Backlog, Queued, Wants};
 use super::registry::{Entry, Registry};
 use super::{Event, PeerEvent, Skipped};
 
@@ -197,14 +198,18 @@ impl<T> fmt::Debug for Subscription<T> {
 /// [`subscribe_lossless`](crate::Manager::subscribe_lossless).
 #[derive(Debug)]
 pub struct LosslessEvents {
-    events: mpsc::Receiver<Delivered>,
+    events: mpsc::Receiver<PeerEvent>,
+    room: Arc<Room>,
+    taken: Taken,
     _entry: Entry,
 }
 
 impl LosslessEvents {
-    pub(super) fn new(entry: Entry, events: mpsc::Receiver<Delivered>) -> Self {
+    pub(super) fn new(entry: Entry, events: mpsc::Receiver<PeerEvent>, room: Arc<Room>) -> Self {
         Self {
             events,
+            room,
+            taken: Taken::default(),
             _entry: entry,
         }
     }
@@ -212,7 +217,17 @@ impl LosslessEvents {
     /// The next event; `None` when the manager has ended. Nothing is lost if this is dropped
     /// before it is done.
     pub async fn recv(&mut self) -> Option<PeerEvent> {
-        self.events.recv().await.map(|queued| queued.event)
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeerEvent>> {
+        let next = self.events.poll_recv(cx);
+        match &next {
+            Poll::Ready(Some(event)) => self.room.took(event, &mut self.taken),
+            // Nothing waits: there is room for all that can.
+            Poll::Ready(None) | Poll::Pending => self.room.give_back(&mut self.taken),
+        }
+        next
     }
 }
 
@@ -220,7 +235,12 @@ impl Stream for LosslessEvents {
     type Item = PeerEvent;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = std::task::ready!(self.get_mut().events.poll_recv(cx));
-        Poll::Ready(next.map(|queued| queued.event))
+        self.get_mut().poll_recv(cx)
+    }
+}
+
+impl Drop for LosslessEvents {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }

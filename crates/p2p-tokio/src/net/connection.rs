@@ -117,6 +117,7 @@ impl Driver {
                 tokio::task::yield_now().await;
                 continue;
             }
+            self.blocked.settle();
             self.socket.rest();
             self.wait(sleep.as_mut()).await;
         };
@@ -131,6 +132,7 @@ impl Driver {
         let wants_read = self.connection.wants_read();
         let interest = self.socket.interest(wants_read);
         let takes_messages = self.unsent.is_none() && self.connection.is_connected();
+        let behind = self.connection.waiting_events();
         tokio::select! {
             ready = self.socket.ready(interest.unwrap_or(Interest::ERROR)), if interest.is_some() => {
                 let reads = |ready: tokio::io::Ready| ready.is_readable() || ready.is_read_closed();
@@ -158,7 +160,7 @@ impl Driver {
                 }
             }
             changed = self.task.control.changed() => self.obey(changed.is_ok()),
-            () = self.blocked.deliver_one(), if !self.blocked.is_empty() => {}
+            () = self.blocked.deliver_one(behind), if !self.blocked.is_empty() => {}
         }
     }
 
@@ -318,7 +320,7 @@ impl Driver {
         // for one that does not read.
         while !blocked.is_empty() {
             tokio::select! {
-                () = blocked.deliver_one() => {}
+                () = blocked.deliver_one(0) => {}
                 () = owner.reports.closed() => break,
             }
         }
