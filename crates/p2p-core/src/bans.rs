@@ -101,6 +101,11 @@ impl Bans {
     }
 
     /// Banned IPs.
+    pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.by_ip.keys().copied()
+    }
+
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_ip.len()
     }

@@ -72,6 +72,13 @@ impl Manager {
         true
     }
 
+    /// IPs whose bans the store has, as far as is known here; bans on their way to it are left out.
+    /// Whoever has missed what others changed asks the store about these: there may be a record
+    /// that lifts one ([`Input::Changed`](crate::Input::Changed)).
+    pub fn stored_bans(&self) -> impl Iterator<Item = IpAddr> {
+        self.bans.ips().filter(|&ip| !self.records.has_ban(ip))
+    }
+
     /// Lifts a ban.
     pub(super) fn unban(&mut self, ip: IpAddr) {
         if self.bans.lift(ip) {

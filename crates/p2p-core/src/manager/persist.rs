@@ -96,6 +96,12 @@ impl Records {
         self.unreported.remove(&ip);
     }
 
+    /// Whether the store is still to be told of a ban of this IP, or of its end.
+    pub(super) fn has_ban(&self, ip: IpAddr) -> bool {
+        let under_way = self.under_way.as_ref();
+        self.bans.contains_key(&ip) || under_way.is_some_and(|batch| batch.bans.contains_key(&ip))
+    }
+
     /// Whether there is nothing to wait for: everything is stored, or the store does not work.
     pub(super) fn is_settled(&self) -> bool {
         self.under_way.is_none() && (self.is_empty() || self.retry_at.is_some())

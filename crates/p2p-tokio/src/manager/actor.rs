@@ -35,6 +35,8 @@ pub(crate) enum Report {
     Input(Input),
     /// A peer has dialled us.
     Accepted(TcpStream, SocketAddr),
+    /// Which bans are stored is asked.
+    StoredBans(oneshot::Sender<Vec<IpAddr>>),
 }
 
 /// Something that the application wants to know, or wants to be done.
@@ -151,6 +153,10 @@ impl Actor {
                 self.witness.heard();
             }
             Report::Accepted(stream, remote) => self.accepted(stream, remote),
+            Report::StoredBans(answer) => {
+                // Whoever does not wait any more needs no answer.
+                let _ = answer.send(self.manager.stored_bans().collect());
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! The store's task: one thing at a time, and the manager never waits for it.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use p2p_core::{BatchId, Input, Peer, PeerStatus};
 use p2p_store::{ChangeStream, PeerStore, StoreChange, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -67,9 +69,8 @@ pub(super) async fn watch(
         let peers = match next {
             None => return,
             Some(StoreChange::Upserted(peer)) => vec![*peer],
-            // Bans are what must not be missed.
-            Some(StoreChange::Missed) => match store.find_by_status(PeerStatus::Banned).await {
-                Ok(banned) => banned,
+            Some(StoreChange::Missed) => match missed(&*store, &reports).await {
+                Ok(peers) => peers,
                 Err(error) => {
                     warn!(%error, "bans of others may have been missed, and cannot be read");
                     continue;
@@ -86,6 +87,25 @@ pub(super) async fn watch(
             return;
         }
     }
+}
+
+/// What must not be missed: bans of others, and the records that lift them.
+async fn missed(
+    store: &dyn PeerStore,
+    reports: &mpsc::Sender<Report>,
+) -> Result<Vec<Peer>, StoreError> {
+    let mut peers = store.find_by_status(PeerStatus::Banned).await?;
+    let there: HashSet<IpAddr> = peers.iter().map(|peer| peer.ip_address).collect();
+    let (asked, answer) = oneshot::channel();
+    if reports.send(Report::StoredBans(asked)).await.is_ok()
+        && let Ok(known) = answer.await
+    {
+        for ip in known.into_iter().filter(|ip| !there.contains(ip)) {
+            let of_ip = store.find_by_ip(ip).await?;
+            peers.extend(of_ip.into_iter().filter(|peer| peer.port == 0));
+        }
+    }
+    Ok(peers)
 }
 
 fn text(error: StoreError) -> String {

@@ -14,6 +14,7 @@ mod dns;
 mod events;
 mod faults;
 mod listener;
+mod outside;
 mod proxy;
 mod shutdown;
 mod support;

@@ -211,6 +211,20 @@ fn a_ban_that_ended_while_nobody_looked_is_none() {
 }
 
 #[test]
+fn who_looks_for_bans_that_were_lifted_elsewhere_leaves_those_alone_that_are_not_stored_yet() {
+    let mut story = Story::with_peers(0);
+    let (stored, on_its_way) = (address(0).ip(), address(1).ip());
+    story.command(Command::Ban(stored));
+    for store in [Store::Fails, Store::Hangs] {
+        story.store = store;
+        story.command(Command::Ban(on_its_way));
+        let asked: Vec<_> = story.manager.stored_bans().collect();
+        assert_eq!(asked, [stored], "{store:?}");
+        story.pass(Duration::from_secs(10));
+    }
+}
+
+#[test]
 fn what_is_not_stored_yet_does_not_undo_what_others_did_since() {
     let mut story = Story::with_peers(0);
     let (kept, lifted) = (address(0).ip(), address(1).ip());
