@@ -307,6 +307,8 @@ impl Driver {
             mut blocked,
             ..
         } = *self;
+        // Others wait for the room that was kept for more.
+        blocked.settle();
         // No message is taken any more.
         task.gauges.show(&connection);
         owner.meter.count(&mut connection);
