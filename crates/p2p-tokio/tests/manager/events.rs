@@ -275,6 +275,24 @@ async fn what_came_at_once_is_delivered_to_its_end_however_little_room_there_is(
 }
 
 #[tokio::test]
+async fn room_that_was_kept_for_what_a_subscriber_does_not_want_is_given_back() {
+    let (node, mut talker) = connected(listening()).await;
+    let filter = Filter::commands([Command::PING]);
+    let mut narrow = node.manager.subscribe_lossless(filter, 8);
+    // For each that is wanted come three that are not.
+    let others = |n| [numbered(n), large(1), large(1), large(1)];
+    talker.send_all((0..1000).flat_map(others)).await;
+    let mut next = 0;
+    while next < 1000 {
+        let event = tokio::time::timeout(PATIENCE, narrow.recv()).await;
+        if let PeerEvent::Message(event) = event.expect("the next one comes").unwrap() {
+            assert_eq!(number(&event.message), Some(next));
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
     let mut config = listening();
     // A pong that is late by this would end a connection that is not read.
