@@ -6,13 +6,14 @@
 
 mod filter;
 mod lossless;
+mod outbox;
 mod outlet;
 mod publisher;
 mod registry;
 mod subscription;
 
 pub use filter::Filter;
-pub(crate) use lossless::Blocked;
+pub(crate) use outbox::Outbox;
 pub(crate) use publisher::{Publisher, Source};
 pub(crate) use registry::{QueueLimits, Registry};
 pub use subscription::{

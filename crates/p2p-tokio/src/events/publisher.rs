@@ -8,7 +8,8 @@ use p2p_proto::{CloseReason, Command, PayloadEvent};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::lossless::{Blocked, Lossless};
+use super::lossless::Lossless;
+use super::outbox::Outbox;
 use super::outlet::Wants;
 use super::registry::{Lists, SubscriberId};
 use super::{Event, PeerEvent, Skipped};
@@ -52,7 +53,7 @@ impl Publisher {
         }
     }
 
-    pub(crate) fn message(&mut self, event: BitcoinMessageEvent, blocked: &mut Blocked) {
+    pub(crate) fn message(&mut self, event: BitcoinMessageEvent, outbox: &mut Outbox) {
         self.refresh();
         let bytes = event.message.payload_len();
         let command = event.message.command();
@@ -66,15 +67,21 @@ impl Publisher {
             peer_id: event.peer_id,
             address: event.address,
         };
+        let mut last: Option<&Arc<Lossless>> = None;
         for (id, outlet) in &self.lists.lossless {
             if outlet.filter.wants(event.peer_id, command) {
-                introduce(&mut self.introduced, source, *id, outlet, blocked);
-                blocked.deliver(outlet, PeerEvent::Message(event.clone()));
+                introduce(&mut self.introduced, source, *id, outlet, outbox);
+                if let Some(earlier) = last.replace(outlet) {
+                    outbox.push(earlier, PeerEvent::Message(event.clone()));
+                }
             }
+        }
+        if let Some(last) = last {
+            outbox.push(last, PeerEvent::Message(event));
         }
     }
 
-    pub(crate) fn payload(&mut self, source: Source, event: PayloadEvent, blocked: &mut Blocked) {
+    pub(crate) fn payload(&mut self, source: Source, event: PayloadEvent, outbox: &mut Outbox) {
         self.refresh();
         if let PayloadEvent::Begin { command, length } = event {
             self.streaming.clear();
@@ -94,7 +101,7 @@ impl Publisher {
             }
             for (id, outlet) in &self.lists.lossless {
                 if outlet.filter.wants_pieces(peer_id, command) {
-                    introduce(&mut self.introduced, source, *id, outlet, blocked);
+                    introduce(&mut self.introduced, source, *id, outlet, outbox);
                     self.streaming.push(*id);
                 }
             }
@@ -107,23 +114,23 @@ impl Publisher {
                     address: source.address,
                     event: event.clone(),
                 };
-                blocked.deliver(outlet, event);
+                outbox.push(outlet, event);
             }
         }
     }
 
     /// The peer is admitted.
-    pub(crate) fn established(&mut self, source: Source, blocked: &mut Blocked) {
+    pub(crate) fn established(&mut self, source: Source, outbox: &mut Outbox) {
         self.refresh();
         for (id, outlet) in &self.lists.lossless {
             if outlet.filter.wants_peer(source.peer_id) {
-                introduce(&mut self.introduced, source, *id, outlet, blocked);
+                introduce(&mut self.introduced, source, *id, outlet, outbox);
             }
         }
     }
 
     /// The connection has ended.
-    pub(crate) fn lost(&mut self, source: Source, reason: &CloseReason, blocked: &mut Blocked) {
+    pub(crate) fn lost(&mut self, source: Source, reason: &CloseReason, outbox: &mut Outbox) {
         self.refresh();
         for (id, outlet) in &self.lists.lossless {
             if self.introduced.contains(id) {
@@ -132,7 +139,7 @@ impl Publisher {
                     address: source.address,
                     reason: reason.clone(),
                 };
-                blocked.deliver(outlet, event);
+                outbox.push(outlet, event);
             }
         }
     }
@@ -156,12 +163,12 @@ fn introduce(
     source: Source,
     id: SubscriberId,
     outlet: &Arc<Lossless>,
-    blocked: &mut Blocked,
+    outbox: &mut Outbox,
 ) {
     if !introduced.contains(&id) {
         introduced.push(id);
         let Source { peer_id, address } = source;
-        blocked.deliver(outlet, PeerEvent::Established { peer_id, address });
+        outbox.push(outlet, PeerEvent::Established { peer_id, address });
     }
 }
 

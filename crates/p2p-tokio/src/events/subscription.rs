@@ -3,15 +3,17 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::vec;
 
 use futures_core::Stream;
 use p2p_core::{BitcoinMessageEvent, ControlEvent};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::task::coop;
 
-use super::lossless::{Room, Taken};
+use super::lossless::{Room, Space};
 use super::outlet::{Backlog, Queued, Wants};
 use super::registry::{Entry, Registry};
 use super::{Event, PeerEvent, Skipped};
@@ -178,7 +180,7 @@ impl<T> Stream for Subscription<T> {
     type Item = Result<T, RecvError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = std::task::ready!(self.get_mut().poll_recv(cx));
+        let next = ready!(self.get_mut().poll_recv(cx));
         Poll::Ready(match next {
             Err(RecvError::Closed) => None,
             next => Some(next),
@@ -198,18 +200,26 @@ impl<T> fmt::Debug for Subscription<T> {
 /// [`subscribe_lossless`](crate::Manager::subscribe_lossless).
 #[derive(Debug)]
 pub struct LosslessEvents {
-    events: mpsc::Receiver<PeerEvent>,
-    room: Arc<Room>,
-    taken: Taken,
+    pub(super) batches: mpsc::Receiver<Vec<PeerEvent>>,
+    /// The first of them, what is left of it.
+    batch: vec::IntoIter<PeerEvent>,
+    pub(super) room: Arc<Room>,
+    /// What was taken out and not given back.
+    taken: Space,
     _entry: Entry,
 }
 
 impl LosslessEvents {
-    pub(super) fn new(entry: Entry, events: mpsc::Receiver<PeerEvent>, room: Arc<Room>) -> Self {
+    pub(super) fn new(
+        entry: Entry,
+        batches: mpsc::Receiver<Vec<PeerEvent>>,
+        room: Arc<Room>,
+    ) -> Self {
         Self {
-            events,
+            batches,
+            batch: Vec::new().into_iter(),
             room,
-            taken: Taken::default(),
+            taken: Space::default(),
             _entry: entry,
         }
     }
@@ -221,13 +231,24 @@ impl LosslessEvents {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeerEvent>> {
-        let next = self.events.poll_recv(cx);
-        match &next {
-            Poll::Ready(Some(event)) => self.room.took(event, &mut self.taken),
-            // Nothing waits: there is room for all that can.
-            Poll::Ready(None) | Poll::Pending => self.room.give_back(&mut self.taken),
+        loop {
+            // However many came at once, others have their turn too.
+            let turn = ready!(coop::poll_proceed(cx));
+            if let Some(event) = self.batch.next() {
+                turn.made_progress();
+                self.room.took(&event, &mut self.taken);
+                return Poll::Ready(Some(event));
+            }
+            drop(turn);
+            match self.batches.poll_recv(cx) {
+                Poll::Ready(Some(batch)) => self.batch = batch.into_iter(),
+                end => {
+                    // Nothing waits: there is room for all that can.
+                    self.room.give_back(&mut self.taken);
+                    return end.map(|_| None);
+                }
+            }
         }
-        next
     }
 }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::link::TaskEnd;
 use super::socket::Socket;
-use crate::events::{Blocked, Publisher, Source};
+use crate::events::{Outbox, Publisher, Source};
 use crate::manager::Report;
 use crate::observe::{Log, Meter};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(
         connection,
         owner,
         task,
-        blocked: Blocked::default(),
+        outbox: Outbox::default(),
         unsent: None,
         config: None,
     });
@@ -78,8 +78,8 @@ struct Driver {
     connection: Connection,
     owner: Owner,
     task: TaskEnd,
-    /// What lossless subscribers have no room for: no further event comes out meanwhile.
-    blocked: Blocked,
+    /// What lossless subscribers are to get. While they have no room, no further event comes out.
+    outbox: Outbox,
     /// A message that the connection has no room for.
     unsent: Option<Arc<EncodedMessage>>,
     /// The settings in force, if they are not the first.
@@ -117,7 +117,7 @@ impl Driver {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.blocked.settle();
+            self.outbox.rest();
             self.socket.rest();
             self.wait(sleep.as_mut()).await;
         };
@@ -132,7 +132,6 @@ impl Driver {
         let wants_read = self.connection.wants_read();
         let interest = self.socket.interest(wants_read);
         let takes_messages = self.unsent.is_none() && self.connection.is_connected();
-        let behind = self.connection.waiting_events();
         tokio::select! {
             ready = self.socket.ready(interest.unwrap_or(Interest::ERROR)), if interest.is_some() => {
                 let reads = |ready: tokio::io::Ready| ready.is_readable() || ready.is_read_closed();
@@ -160,7 +159,7 @@ impl Driver {
                 }
             }
             changed = self.task.control.changed() => self.obey(changed.is_ok()),
-            () = self.blocked.deliver_one(behind), if !self.blocked.is_empty() => {}
+            () = self.outbox.deliver(), if self.outbox.is_blocked() => {}
         }
     }
 
@@ -181,7 +180,7 @@ impl Driver {
             self.connection.admit(now);
             self.owner
                 .publisher
-                .established(self.owner.source(), &mut self.blocked);
+                .established(self.owner.source(), &mut self.outbox);
             self.show_limits();
         }
         if let Some(reason) = control.close {
@@ -219,14 +218,18 @@ impl Driver {
     /// The reason when that was the end.
     async fn take_events(&mut self) -> Result<bool, CloseReason> {
         self.connection.receive(now(), &mut self.socket.input);
+        self.outbox.expect(self.connection.waiting_events());
         let mut had_events = false;
-        while let Some(news) = self.next_news(&mut had_events) {
+        loop {
+            let news = self.next_news(&mut had_events);
+            // Before anything is waited for.
+            self.outbox.flush();
             match news {
-                News::ForManager(input) => self.owner.report(input).await,
-                News::End(reason) => return Err(reason),
+                None => return Ok(had_events),
+                Some(News::ForManager(input)) => self.owner.report(input).await,
+                Some(News::End(reason)) => return Err(reason),
             }
         }
-        Ok(had_events)
     }
 
     /// Tells the subscribers of events until there is one that the manager waits for, or a lossless
@@ -234,7 +237,7 @@ impl Driver {
     ///
     /// Nothing is waited for in here: a task is as large as what it holds meanwhile.
     fn next_news(&mut self, had_events: &mut bool) -> Option<News> {
-        while self.blocked.is_empty() {
+        while !self.outbox.is_blocked() {
             let event = self.connection.poll_event()?;
             *had_events = true;
             match event {
@@ -271,14 +274,14 @@ impl Driver {
                 }
                 let Source { peer_id, address } = self.owner.source();
                 let event = BitcoinMessageEvent::new(peer_id, address, message);
-                self.owner.publisher.message(event, &mut self.blocked);
+                self.owner.publisher.message(event, &mut self.outbox);
                 return input;
             }
             Event::Payload(event) => {
                 let source = self.owner.source();
                 self.owner
                     .publisher
-                    .payload(source, event, &mut self.blocked);
+                    .payload(source, event, &mut self.outbox);
             }
             Event::Discarded(discarded) => self.owner.log.frame_dropped(&discarded),
             other => debug!(event = ?other, "event of a newer version"),
@@ -304,11 +307,9 @@ impl Driver {
             mut connection,
             mut owner,
             task,
-            mut blocked,
+            mut outbox,
             ..
         } = *self;
-        // Others wait for the room that was kept for more.
-        blocked.settle();
         // No message is taken any more.
         task.gauges.show(&connection);
         owner.meter.count(&mut connection);
@@ -317,12 +318,13 @@ impl Driver {
             Initiator::Local => socket.linger().await,
             Initiator::Remote => drop(socket),
         }
-        owner.publisher.lost(owner.source(), &reason, &mut blocked);
+        owner.publisher.lost(owner.source(), &reason, &mut outbox);
+        outbox.flush();
         // The slot is taken until the subscribers know, so that no more than there are slots wait
         // for one that does not read.
-        while !blocked.is_empty() {
+        while outbox.is_blocked() {
             tokio::select! {
-                () = blocked.deliver_one(0) => {}
+                () = outbox.deliver() => {}
                 () = owner.reports.closed() => break,
             }
         }
