@@ -4,9 +4,10 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::decoder::{FrameError, hex};
+use crate::decoder::FrameError;
 use crate::error::DecodeError;
 use crate::message::Reject;
+use crate::network::magic_text;
 use crate::offence::Offence;
 use crate::text::UserAgent;
 
@@ -150,45 +151,7 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
         }
     }
-}
 
-impl Initiator {
-    /// Every [`name`](Self::name).
-    pub const NAMES: &'static [&'static str] = &["local", "remote"];
-
-    /// In a word, for counters and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Remote => "remote",
-        }
-    }
-}
-
-impl From<NetworkFailure> for CloseReason {
-    fn from(failure: NetworkFailure) -> Self {
-        Self::Network(failure)
-    }
-}
-
-/// Who ended a connection.
-///
-/// ```
-/// use p2p_proto::{CloseReason, Initiator};
-///
-/// assert_eq!(CloseReason::Requested.initiator(), Initiator::Local);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-pub enum Initiator {
-    /// We hung up.
-    Local,
-    /// The peer hung up, or the network between us failed.
-    Remote,
-}
-
-impl CloseReason {
     /// Who ended the connection.
     pub fn initiator(&self) -> Initiator {
         match self {
@@ -220,6 +183,42 @@ impl CloseReason {
     }
 }
 
+impl From<NetworkFailure> for CloseReason {
+    fn from(failure: NetworkFailure) -> Self {
+        Self::Network(failure)
+    }
+}
+
+/// Who ended a connection.
+///
+/// ```
+/// use p2p_proto::{CloseReason, Initiator};
+///
+/// assert_eq!(CloseReason::Requested.initiator(), Initiator::Local);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Initiator {
+    /// We hung up.
+    Local,
+    /// The peer hung up, or the network between us failed.
+    Remote,
+}
+
+impl Initiator {
+    /// Every [`name`](Self::name).
+    pub const NAMES: &'static [&'static str] = &["local", "remote"];
+
+    /// In a word, for counters and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
 /// What is worth a ban.
 ///
 /// ```
@@ -236,7 +235,7 @@ impl CloseReason {
 #[non_exhaustive]
 pub enum Violation {
     /// The peer's first frame is of another network.
-    #[error("of another network: magic {} where {} was expected", hex(*received), hex(*expected))]
+    #[error("of another network: magic {} where {} was expected", magic_text(*received), magic_text(*expected))]
     NetworkMismatch {
         /// Our magic, wire order.
         expected: [u8; 4],
@@ -307,62 +306,6 @@ impl From<io::ErrorKind> for NetworkFailure {
             Self::Other(kind)
         }
     }
-}
-
-/// A call of the application's that cannot be carried out.
-///
-/// ```
-/// use p2p_proto::{Command, PeerLimits, SendError};
-///
-/// let limits = PeerLimits::default();
-/// assert_eq!(
-///     limits.check(Command::INV, 2_000_000),
-///     Err(SendError::TooLarge { length: 2_000_000, limit: 1_048_576 }),
-/// );
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The connection is not admitted yet.
-    #[error("the connection is not ready")]
-    NotReady,
-    /// The send queue has no room now; it will when the peer has read.
-    #[error("the send queue is full")]
-    Full,
-    /// The connection is closed or closing.
-    #[error("the connection is closed")]
-    Closed,
-    /// The peer would not take a payload of this size.
-    #[error("a payload of {length} bytes, the peer takes {limit}")]
-    TooLarge {
-        /// Its length in bytes.
-        length: u64,
-        /// The peer's limit for the command, in bytes.
-        limit: u64,
-    },
-    /// The command belongs to the handshake or to framing, which are not the application's.
-    #[error("not the application's to send: part of the handshake or of framing")]
-    Reserved,
-    /// The message was encoded for another network.
-    #[error("encoded for another network")]
-    OtherNetwork,
-    /// A streamed payload of up to 2^32 - 1 bytes needs its checksum first; a longer one has none.
-    #[error("a streamed payload needs a checksum up to 2^32 - 1 bytes, and has none above")]
-    Checksum,
-    /// A payload is being streamed: finish it first.
-    #[error("another payload is being streamed")]
-    Streaming,
-    /// No payload is being streamed.
-    #[error("no payload is being streamed")]
-    NotStreaming,
-    /// The pieces do not add up to what was announced.
-    #[error("the streamed payload is {by} bytes {}", if *.over { "too long" } else { "too short" })]
-    WrongLength {
-        /// By how many bytes.
-        by: u64,
-        /// Whether it is too long, not too short.
-        over: bool,
-    },
 }
 
 #[cfg(test)]

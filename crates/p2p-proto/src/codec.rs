@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
                 max: MAX_SIZE,
             });
         }
-        let needed = value * least as u64;
+        let needed = value.saturating_mul(least as u64);
         let left = self.remaining() as u64;
         if needed > left {
             return Err(DecodeError::Truncated {
@@ -214,8 +214,10 @@ impl<'a> Reader<'a> {
         self.bytes(n, field)
     }
 
-    /// What was read since `start` (a former [`position`](Self::position)), kept.
+    /// What was read since `start` (a former [`position`](Self::position)), kept; nothing, if
+    /// `start` lies ahead.
     pub fn since(&self, start: usize) -> Bytes {
+        let start = start.min(self.position);
         self.keep(&self.buf[start..self.position], start)
     }
 
@@ -319,6 +321,11 @@ pub const fn compact_size_len(value: u64) -> usize {
     }
 }
 
+/// The bytes that [`WriteExt::put_var_bytes`] writes.
+pub(crate) const fn var_bytes_len(bytes: &[u8]) -> usize {
+    compact_size_len(bytes.len() as u64) + bytes.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,11 +376,26 @@ mod tests {
                 left: 3
             })
         );
+        let mut reader = Reader::new(&[3, 1, 2, 3]);
+        assert!(matches!(
+            reader.count(usize::MAX, "items"),
+            Err(DecodeError::Truncated { .. })
+        ));
         let mut reader = Reader::new(&[0xFF, 0, 0, 0, 0, 1, 0, 0, 0]);
         assert!(matches!(
             reader.count(1, "items"),
             Err(DecodeError::TooLarge { .. })
         ));
+    }
+
+    #[test]
+    fn what_was_read_since_a_place_ahead_is_nothing() {
+        let payload = Bytes::from_static(b"abc");
+        let mut reader = Reader::shared(&payload);
+        reader.u8("a").unwrap();
+        assert_eq!(reader.since(0), b"a"[..]);
+        assert_eq!(reader.since(2), b""[..]);
+        assert_eq!(reader.since(usize::MAX), b""[..]);
     }
 
     #[test]

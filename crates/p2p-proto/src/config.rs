@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::chain::{PeerPolicy, StandardPolicy};
 use crate::clock::Clock;
-use crate::frame::Limits;
+use crate::limits::Limits;
 use crate::message::Services;
 use crate::network::Network;
 use crate::text::UserAgent;
@@ -16,6 +16,8 @@ pub const PROTOCOL_VERSION: i32 = 70016;
 
 /// What all connections of a node have in common. Shared by `Arc`; a changed one reaches a live
 /// connection through [`Connection::configure`](crate::Connection::configure).
+///
+/// A duration that no clock can count to, such as [`Duration::MAX`], means never.
 ///
 /// ```
 /// use p2p_proto::{Config, Network};

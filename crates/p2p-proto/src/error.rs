@@ -1,4 +1,4 @@
-//! What can be wrong: with a payload, with a frame, with a peer, with a call of ours.
+//! What can be wrong with a payload, and with a call of the application's.
 
 use thiserror::Error;
 
@@ -53,26 +53,58 @@ pub enum DecodeError {
     },
 }
 
-/// Text that is not a hash.
+/// A call of the application's that cannot be carried out.
 ///
 /// ```
-/// use p2p_proto::Hash256;
+/// use p2p_proto::{Command, PeerLimits, SendError};
 ///
-/// assert!("00ff".parse::<Hash256>().is_err());
+/// let limits = PeerLimits::default();
+/// assert_eq!(
+///     limits.check(Command::INV, 2_000_000),
+///     Err(SendError::TooLarge { length: 2_000_000, limit: 1_048_576 }),
+/// );
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ParseHashError {
-    /// Not 64 characters long.
-    #[error("a hash has 64 hex digits, not {found}")]
-    Length {
-        /// Bytes in the text.
-        found: usize,
+pub enum SendError {
+    /// The connection is not admitted yet.
+    #[error("the connection is not ready")]
+    NotReady,
+    /// The send queue has no room now; it will when the peer has read.
+    #[error("the send queue is full")]
+    Full,
+    /// The connection is closed or closing.
+    #[error("the connection is closed")]
+    Closed,
+    /// The peer would not take a payload of this size.
+    #[error("a payload of {length} bytes, the peer takes {limit}")]
+    TooLarge {
+        /// Its length in bytes.
+        length: u64,
+        /// The peer's limit for the command, in bytes.
+        limit: u64,
     },
-    /// Something else than a hex digit.
-    #[error("character {at} is not a hex digit")]
-    Digit {
-        /// Its position, from 0.
-        at: usize,
+    /// The command belongs to the handshake or to framing, which are not the application's.
+    #[error("not the application's to send: part of the handshake or of framing")]
+    Reserved,
+    /// The message was encoded for another network.
+    #[error("encoded for another network")]
+    OtherNetwork,
+    /// A streamed payload of up to 2^32 - 1 bytes needs its checksum first; a longer one has none.
+    #[error("a streamed payload needs a checksum up to 2^32 - 1 bytes, and has none above")]
+    Checksum,
+    /// A payload is being streamed: finish it first.
+    #[error("another payload is being streamed")]
+    Streaming,
+    /// No payload is being streamed.
+    #[error("no payload is being streamed")]
+    NotStreaming,
+    /// The pieces do not add up to what was announced.
+    #[error("the streamed payload is {by} bytes {}", if *.over { "too long" } else { "too short" })]
+    WrongLength {
+        /// By how many bytes.
+        by: u64,
+        /// Whether it is too long, not too short.
+        over: bool,
     },
 }

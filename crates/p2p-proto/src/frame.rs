@@ -1,4 +1,4 @@
-//! Frame headers: basic and extended, and how long a payload may be.
+//! Frame headers, basic and extended, and frames of ours.
 
 use bytes::{BufMut, BytesMut};
 
@@ -42,7 +42,8 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Writes the header: basic with a checksum, extended without.
+    /// Writes the header: basic with a checksum, extended without, or for a length that a basic
+    /// one cannot say.
     ///
     /// ```
     /// use bytes::BytesMut;
@@ -55,10 +56,10 @@ impl FrameHeader {
     /// ```
     pub fn encode(&self, magic: [u8; 4], out: &mut BytesMut) {
         out.put_slice(&magic);
-        match self.checksum {
-            Some(checksum) => {
+        match self.basic() {
+            Some((length, checksum)) => {
                 out.put_slice(self.command.as_bytes());
-                out.put_u32_le(self.length as u32);
+                out.put_u32_le(length);
                 out.put_slice(&checksum);
             }
             None => {
@@ -73,69 +74,20 @@ impl FrameHeader {
 
     /// Bytes of the header on the wire.
     pub const fn wire_len(&self) -> usize {
-        match self.checksum {
+        match self.basic() {
             Some(_) => HEADER_LEN,
             None => EXTENDED_HEADER_LEN,
         }
     }
-}
 
-/// The longest payload taken, by command.
-///
-/// The node's own (`src/protocol.cpp`, `GetMaxMessageLength`), judged on the header before a
-/// byte of the payload is kept.
-///
-/// ```
-/// use p2p_proto::{Command, Limits};
-///
-/// let limits = Limits { block: 100_000_000, ..Limits::DEFAULT };
-/// assert_eq!(limits.of(Command::BLOCK), 100_000_000);
-/// assert_eq!(limits.of(Command::INV), 2 * 1024 * 1024);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// For every command that is not named below, known or not.
-    pub message: u64,
-    /// For `block`, `cmpctblock`, `blocktxn`, `hdrsen`, and by it for `getblocktxn`.
-    pub block: u64,
-}
-
-impl Limits {
-    /// 2 MiB for ordinary messages, as the node; blocks without a limit, for their payload
-    /// passes in constant memory.
-    pub const DEFAULT: Self = Self {
-        message: 2_097_152,
-        block: u64::MAX,
-    };
-
-    /// The longest `protoconf`: 1 MiB.
-    const PROTOCONF: u64 = 1_048_576;
-    /// The largest transaction by consensus since Genesis.
-    const TX: u64 = 1_000_000_000;
-    /// The node's idea of the bytes a transaction takes at least, to bound the indexes of a block.
-    const TX_ESTIMATE: u64 = 215;
-
-    /// The longest payload of this command, in bytes.
-    #[inline]
-    pub fn of(&self, command: Command) -> u64 {
-        match command {
-            Command::BLOCK | Command::CMPCTBLOCK | Command::BLOCKTXN | Command::HDRSEN => {
-                self.block
+    /// The length and checksum of a basic header.
+    const fn basic(&self) -> Option<(u32, [u8; 4])> {
+        match self.checksum {
+            Some(checksum) if self.length <= u32::MAX as u64 => {
+                Some((self.length as u32, checksum))
             }
-            // One that is longer than a block may be is in none.
-            Command::TX | Command::DATAREFTX => Self::TX.min(self.block),
-            Command::GETBLOCKTXN => {
-                (self.block / Self::TX_ESTIMATE * 6).saturating_add(HEADER_LEN as u64)
-            }
-            Command::PROTOCONF => Self::PROTOCONF.min(self.message),
-            _ => self.message,
+            _ => None,
         }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::DEFAULT
     }
 }
 
@@ -233,5 +185,35 @@ pub(crate) fn header_of(command: Command, payload: &[u8]) -> FrameHeader {
         command,
         length,
         checksum: (length <= u64::from(u32::MAX)).then(|| checksum(payload)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Reader;
+
+    #[test]
+    fn a_length_over_32_bits_is_never_cut_to_fit_a_basic_header() {
+        for (length, checksum, len) in [
+            (u64::from(u32::MAX), Some([7; 4]), HEADER_LEN),
+            (1 << 32, Some([7; 4]), EXTENDED_HEADER_LEN),
+            (1 << 32, None, EXTENDED_HEADER_LEN),
+            (0, None, EXTENDED_HEADER_LEN),
+        ] {
+            let header = FrameHeader {
+                command: Command::BLOCK,
+                length,
+                checksum,
+            };
+            let mut out = BytesMut::new();
+            header.encode([1, 2, 3, 4], &mut out);
+            assert_eq!((out.len(), header.wire_len()), (len, len), "{header:?}");
+            let announced = match len {
+                HEADER_LEN => Reader::new(&out[16..]).u32("length").map(u64::from),
+                _ => Reader::new(&out[36..]).u64("length"),
+            };
+            assert_eq!(announced, Ok(length), "{header:?}");
+        }
     }
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
-
-use crate::error::ParseHashError;
+use thiserror::Error;
 
 /// A 256-bit hash: of a block, a transaction or a merkle node.
 ///
@@ -91,6 +90,30 @@ impl FromStr for Hash256 {
     }
 }
 
+/// Text that is not a hash.
+///
+/// ```
+/// use p2p_proto::Hash256;
+///
+/// assert!("00ff".parse::<Hash256>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseHashError {
+    /// Not 64 characters long.
+    #[error("a hash has 64 hex digits, not {found}")]
+    Length {
+        /// Bytes in the text.
+        found: usize,
+    },
+    /// Something else than a hex digit.
+    #[error("character {at} is not a hex digit")]
+    Digit {
+        /// Its position, from 0.
+        at: usize,
+    },
+}
+
 /// Double SHA-256 of data that comes in pieces.
 ///
 /// ```
@@ -145,21 +168,6 @@ pub fn checksum(payload: &[u8]) -> [u8; 4] {
 fn first_four(hash: &Hash256) -> [u8; 4] {
     let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]
-}
-
-#[cfg(feature = "serde")]
-impl serde::Serialize for Hash256 {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for Hash256 {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //!                 └──────┬───────┘
 //!        small or medium │      │ above stream_above
 //!                        ▼      ▼
-//!              Message::decode  Begin / Chunk.. / End
+//!              Message::decode  PayloadEvent
 //!                        │      │
 //!      version, verack   │      │   ping answered, pong matched,
 //!    ┌───────────────────┤      │   protoconf and sendheaders noted
@@ -113,11 +113,14 @@ mod event;
 mod frame;
 mod handshake;
 mod hash;
+mod limits;
 mod message;
 mod network;
 mod offence;
 mod ping;
 mod send_queue;
+#[cfg(feature = "serde")]
+mod serde_text;
 mod splitter;
 mod text;
 
@@ -125,18 +128,19 @@ pub use chain::{
     ChainPolicy, NODE_BANS, PeerPolicy, Refusal, StandardPolicy, banned_by_nodes, other_chain,
 };
 pub use clock::Clock;
-pub use close::{CloseReason, Initiator, NetworkFailure, SendError, Violation};
+pub use close::{CloseReason, Initiator, NetworkFailure, Violation};
 pub use command::{BadCommand, Command};
 pub use config::{Capacity, Config, PROTOCOL_VERSION, Params, Side};
-pub use connection::{Connection, Flow, PeerLimits, Stats, Tally, Timer};
+pub use connection::{Connection, Flow, Stats, Tally, Timer};
 pub use decoder::{Body, Decoded, Dropped, FrameDecoder, FrameError, HANDSHAKE_PAYLOAD, Trust};
-pub use error::{DecodeError, ParseHashError};
+pub use error::{DecodeError, SendError};
 pub use event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
 pub use frame::{
-    COPY_UP_TO, EXTENDED_HEADER_LEN, EncodedMessage, FrameHeader, HEADER_LEN, Limits, encode_frame,
+    COPY_UP_TO, EXTENDED_HEADER_LEN, EncodedMessage, FrameHeader, HEADER_LEN, encode_frame,
 };
 pub use handshake::{Answer, Handshake, Repeated};
-pub use hash::{Hash256, Sha256d, checksum};
+pub use hash::{Hash256, ParseHashError, Sha256d, checksum};
+pub use limits::{Limits, PeerLimits};
 pub use message::*;
 pub use network::{Network, ParseNetworkError};
 pub use offence::Offence;

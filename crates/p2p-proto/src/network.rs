@@ -121,8 +121,7 @@ impl fmt::Display for Network {
             Self::Stn => f.pad("stn"),
             Self::Regtest => f.pad("regtest"),
             Self::Custom { port, .. } => {
-                let [a, b, c, d] = self.magic_bytes();
-                write!(f, "custom:{a:02x}{b:02x}{c:02x}{d:02x}:{port}")
+                write!(f, "custom:{}:{port}", magic_text(self.magic_bytes()))
             }
         }
     }
@@ -142,6 +141,11 @@ impl FromStr for Network {
     }
 }
 
+/// A magic in wire order, as 8 hex digits.
+pub(crate) fn magic_text([a, b, c, d]: [u8; 4]) -> String {
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
 fn parse_custom(text: &str) -> Option<Network> {
     let (magic, port) = text.strip_prefix("custom:")?.split_once(':')?;
     // `from_str_radix` and `parse` take a sign; a magic and a port have none.
@@ -150,21 +154,6 @@ fn parse_custom(text: &str) -> Option<Network> {
     }
     let magic = u32::from_str_radix(magic, 16).ok()?;
     Some(Network::custom(magic.to_be_bytes(), port.parse().ok()?))
-}
-
-#[cfg(feature = "serde")]
-impl serde::Serialize for Network {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for Network {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ const MAX_OUTSTANDING: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Pinger {
     rng: ChaCha8Rng,
-    next: Instant,
+    /// `None`: never.
+    next: Option<Instant>,
     outstanding: VecDeque<(Nonce, Instant)>,
     unsent: Option<Nonce>,
     excused_until: Instant,
@@ -33,7 +34,7 @@ impl Pinger {
     pub(crate) fn new(seed: [u8; 32], now: Instant) -> Self {
         Self {
             rng: ChaCha8Rng::from_seed(seed),
-            next: now,
+            next: Some(now),
             outstanding: VecDeque::new(),
             unsent: None,
             excused_until: now,
@@ -41,14 +42,14 @@ impl Pinger {
         }
     }
 
-    /// When the next ping is due.
-    pub(crate) fn next(&self) -> Instant {
+    /// When the next ping is due; `None` after an interval that no clock can count.
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
 
     /// A ping for now, unless the last one has not left us yet or too many are unanswered.
     pub(crate) fn ping(&mut self, now: Instant, interval: Duration) -> Option<Nonce> {
-        self.next = now + interval;
+        self.next = now.checked_add(interval);
         if self.unsent.is_some() || self.outstanding.len() >= MAX_OUTSTANDING {
             return None;
         }
@@ -65,7 +66,8 @@ impl Pinger {
 
     /// The interval has changed: the next ping is due no later than that from now.
     pub(crate) fn reschedule(&mut self, now: Instant, interval: Duration) {
-        self.next = self.next.min(now + interval);
+        let after = now.checked_add(interval);
+        self.next = [self.next, after].into_iter().flatten().min();
     }
 
     /// The last byte of the ping was handed to the socket: its clock starts.
@@ -91,17 +93,20 @@ impl Pinger {
 
     /// Payload bytes of a frame that is taking its time have come.
     pub(crate) fn excuse(&mut self, now: Instant, bytes: u64, rate: u64, timeout: Duration) {
+        // A pong that may take for ever needs no excuse.
+        let Some(latest) = now.checked_add(timeout) else {
+            return;
+        };
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
         let bought = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let latest = now + timeout;
         let from = self.excused_until.max(now);
         self.excused_until = from.checked_add(bought).map_or(latest, |t| t.min(latest));
     }
 
-    /// When the peer must have answered, excuses included.
+    /// When the peer must have answered, excuses included; `None` for no ping, or no end.
     pub(crate) fn deadline(&self, timeout: Duration) -> Option<Instant> {
         let &(_, sent) = self.outstanding.front()?;
-        Some((sent + timeout).max(self.excused_until))
+        Some(sent.checked_add(timeout)?.max(self.excused_until))
     }
 
     /// We did not read between these moments: the peer's clock stood still.
@@ -110,7 +115,8 @@ impl Pinger {
             // A ping that went out meanwhile missed only the rest of the pause.
             *sent += until.saturating_duration_since(since.max(*sent));
         }
-        self.excused_until += until.saturating_duration_since(since);
+        let pause = until.saturating_duration_since(since);
+        self.excused_until = self.excused_until.checked_add(pause).unwrap_or(until);
     }
 
     /// The last round-trip time.

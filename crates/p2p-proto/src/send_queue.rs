@@ -196,11 +196,12 @@ impl SendQueue {
             self.clear();
             return;
         }
-        let rest_of_frame = match self.mid_frame && self.stream.is_none() {
+        let begun = self.stream.take_if(|stream| stream.begun);
+        // A payload whose header has left, and which is not the streamed one.
+        let rest_of_frame = match self.mid_frame && begun.is_none() {
             true => self.data.pop_front(),
             false => None,
         };
-        let begun = self.stream.take_if(|stream| stream.begun);
         self.data.clear();
         self.tail.clear();
         self.data.extend(rest_of_frame);
@@ -391,6 +392,19 @@ mod tests {
         assert_eq!(queue.take().unwrap().len(), 5000);
         assert_eq!(drain(&mut queue), ["verack"]);
         assert_eq!(queue.unwritten(), 24 + 5000, "what was taken before");
+    }
+
+    #[test]
+    fn clearing_data_keeps_the_frame_that_has_begun_in_front_of_a_stream() {
+        let mut queue = SendQueue::new(NETWORK);
+        queue.push(&large(1, 5000));
+        queue.begin_stream(&crate::frame::header_of(Command::BLOCK, &[5; 100]));
+        queue.take().unwrap();
+        queue.push_control(&Message::Verack);
+        queue.clear_data();
+        assert_eq!(queue.take().unwrap().len(), 5000);
+        assert_eq!(drain(&mut queue), ["verack"]);
+        assert!(!queue.is_streaming());
     }
 
     #[test]

@@ -12,8 +12,9 @@ mod support {
 use bytes::BytesMut;
 use p2p_proto::{
     AuthChallenge, BadCommand, CloseReason, Command, DecodeError, Decoded, DiscardReason, Dropped,
-    Event, FrameDecoder, FrameError, FrameHeader, Hash256, Limits, Message, Network, ProofTarget,
-    Reject, RejectCode, ShortId, Side, Version, VersionFields, Violation, encode_frame,
+    Event, FrameDecoder, FrameError, FrameHeader, Hash256, Limits, Message, Network, PayloadEvent,
+    ProofTarget, Reject, RejectCode, ShortId, Side, Version, VersionFields, Violation,
+    encode_frame,
 };
 use p2p_proto::{Capacity, Config};
 use serde_json::{Map, Value};
@@ -186,10 +187,10 @@ fn header(vector: &Vector) {
     let mut bytes = BytesMut::from(&vector.frame[..]);
     let mut decoder = FrameDecoder::new(vector.network, Limits::DEFAULT).stream_above(4 << 20);
     match decoder.decode(&mut bytes).unwrap() {
-        Some(Decoded::Begin {
+        Some(Decoded::Payload(PayloadEvent::Begin {
             command: found,
             length: bytes,
-        }) => {
+        })) => {
             assert_eq!((found, bytes), (command, length), "{name}");
         }
         other => panic!("{name}: {other:?}"),

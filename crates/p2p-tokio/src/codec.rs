@@ -95,7 +95,7 @@ impl Decoder for MessageCodec {
                 Some(Err(Discarded::new(command, length, why)))
             }
             // The decoder gathers every payload whole.
-            Some(Decoded::Begin { .. } | Decoded::Chunk(_) | Decoded::End { .. }) => None,
+            Some(Decoded::Payload(_)) => None,
         })
     }
 }

@@ -103,7 +103,7 @@ pub fn api(data: &[u8]) {
 /// Settings out of bounds, too: they may be foolish, and never a panic.
 fn settings(input: &mut Input<'_>) -> Arc<Config> {
     let mut config = traffic::config(input.u8());
-    let durations = [60, 0, 1, 3600, 1 << 40].map(Duration::from_secs);
+    let durations = [60, 0, 1, 3600, u64::MAX].map(Duration::from_secs);
     config.ping_interval = input.pick(&durations);
     config.ping_timeout = input.pick(&durations);
     config.handshake_timeout = input.pick(&durations);

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use p2p_proto::{
     COPY_UP_TO, Command, Decoded, Dropped, FrameDecoder, FrameError, HANDSHAKE_PAYLOAD, Limits,
-    Network, Trust, checksum,
+    Network, PayloadEvent, Trust, checksum,
 };
 
 use super::input::{Input, pieces};
@@ -105,8 +105,10 @@ fn decode<'a>(setup: &Setup, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec
                     length,
                     why,
                 })) => Step::Dropped(command, length, why),
-                Ok(Some(Decoded::Begin { command, length })) => Step::Begin(command, length),
-                Ok(Some(Decoded::Chunk(chunk))) => {
+                Ok(Some(Decoded::Payload(PayloadEvent::Begin { command, length }))) => {
+                    Step::Begin(command, length)
+                }
+                Ok(Some(Decoded::Payload(PayloadEvent::Chunk(chunk)))) => {
                     assert!(!chunk.is_empty() && chunk.len() <= came);
                     match steps.last_mut() {
                         Some(Step::Streamed(bytes)) => {
@@ -116,7 +118,10 @@ fn decode<'a>(setup: &Setup, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec
                         _ => Step::Streamed(chunk.to_vec()),
                     }
                 }
-                Ok(Some(Decoded::End { checksum_ok })) => Step::End(checksum_ok),
+                Ok(Some(Decoded::Payload(PayloadEvent::End { checksum_ok }))) => {
+                    Step::End(checksum_ok)
+                }
+                Ok(Some(other)) => unreachable!("a step without a description: {other:?}"),
                 Err(error) => Step::Lost(error),
             };
             // What a header announces must not be reserved.

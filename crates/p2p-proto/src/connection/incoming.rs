@@ -1,9 +1,10 @@
 //! What comes in: frames turned into answers, facts about the peer, and events.
 
-use super::{Capacity, Connection, Phase};
+use super::{Connection, Flow, Phase};
 use crate::chain::Refusal;
 use crate::close::{CloseReason, Violation};
 use crate::command::Command;
+use crate::config::Capacity;
 use crate::decoder::{Body, Decoded, Dropped, FrameError, HANDSHAKE_PAYLOAD, Trust};
 use crate::error::DecodeError;
 use crate::event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
@@ -49,22 +50,7 @@ impl Connection {
                 length,
                 why,
             } => self.dropped(command, length, why),
-            Decoded::Begin { command, length } => {
-                self.count_received(command, length);
-                self.streaming = command;
-                self.push_event(Event::Payload(PayloadEvent::Begin { command, length }), 0);
-            }
-            Decoded::Chunk(chunk) => {
-                let bytes = chunk.len();
-                self.push_event(Event::Payload(PayloadEvent::Chunk(chunk)), bytes);
-            }
-            Decoded::End { checksum_ok } => {
-                self.push_event(Event::Payload(PayloadEvent::End { checksum_ok }), 0);
-                if checksum_ok == Some(false) {
-                    self.stats.discarded += 1;
-                    self.offend(Offence::BadChecksum(self.streaming));
-                }
-            }
+            Decoded::Payload(event) => self.payload(event),
         }
     }
 
@@ -192,6 +178,29 @@ impl Connection {
         self.push_event(Event::Message(message), bytes);
     }
 
+    fn payload(&mut self, event: PayloadEvent) {
+        let bytes = match &event {
+            PayloadEvent::Begin { command, length } => {
+                self.count_received(*command, *length);
+                self.streaming = *command;
+                0
+            }
+            PayloadEvent::Chunk(chunk) => chunk.len(),
+            PayloadEvent::End { .. } => 0,
+        };
+        let bad = matches!(
+            event,
+            PayloadEvent::End {
+                checksum_ok: Some(false)
+            }
+        );
+        self.push_event(Event::Payload(event), bytes);
+        if bad {
+            self.stats.discarded += 1;
+            self.offend(Offence::BadChecksum(self.streaming));
+        }
+    }
+
     fn repeated_version(&mut self, length: u64) {
         let command = Command::VERSION;
         self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
@@ -233,6 +242,11 @@ impl Connection {
         if let Some(offence) = offence {
             self.offend(offence);
         }
+    }
+
+    fn count_received(&mut self, command: Command, length: u64) {
+        self.stats.messages_received += 1;
+        self.tallies.count(Flow::Received, command, length);
     }
 
     fn discard(&mut self, command: Option<Command>, length: u64, why: DiscardReason) {

@@ -1,76 +1,172 @@
-//! What goes out: the messages of the handshake, and the limits on those of the application.
+//! What goes out: the application's messages, those of the handshake, and their way to the socket.
+
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Connection, Phase};
-use crate::close::SendError;
+use super::timers::PingOut;
+use super::{Connection, Flow, Phase};
 use crate::command::Command;
 use crate::config::PROTOCOL_VERSION;
-use crate::frame::Limits;
+use crate::error::SendError;
+use crate::frame::{EncodedMessage, FrameHeader};
+use crate::limits::PeerLimits;
 use crate::message::{
-    MIN_ANNOUNCED_PAYLOAD, Message, NetworkAddress, Protoconf, Reject, RejectCode, Services,
-    Version, VersionFields,
+    Message, NetworkAddress, Protoconf, Reject, RejectCode, Services, Version, VersionFields,
 };
 
-/// Peers from this version on take extended frames.
-const EXTENDED_VERSION: i32 = 70016;
+impl Connection {
+    // inputs
 
-/// What a peer takes.
-///
-/// ```
-/// use p2p_proto::{Command, PeerLimits, SendError};
-///
-/// // Until the peer has said more, what every node takes.
-/// let limits = PeerLimits::default();
-/// assert_eq!(limits.of(Command::INV), 1_048_576);
-/// assert_eq!(limits.check(Command::VERACK, 0), Err(SendError::Reserved));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerLimits {
-    announced: u32,
-    takes_extended: bool,
-}
-
-impl Default for PeerLimits {
-    fn default() -> Self {
-        Self {
-            announced: MIN_ANNOUNCED_PAYLOAD,
-            takes_extended: false,
-        }
-    }
-}
-
-impl PeerLimits {
-    /// The longest payload of this command, in bytes.
-    pub fn of(&self, command: Command) -> u64 {
-        let limit = Limits {
-            message: self.announced.into(),
-            ..Limits::DEFAULT
-        }
-        .of(command);
-        match self.takes_extended {
-            true => limit,
-            false => limit.min(u32::MAX.into()),
-        }
-    }
-
-    /// Whether the application may send the peer this command with a payload of this length.
+    /// Queues a message.
     ///
     /// # Errors
-    /// [`SendError::Reserved`], [`SendError::TooLarge`].
-    pub fn check(&self, command: Command, length: u64) -> Result<(), SendError> {
-        if let Command::VERSION | Command::VERACK | Command::PROTOCONF | Command::EXTMSG = command {
-            return Err(SendError::Reserved);
-        }
-        let limit = self.of(command);
-        if length > limit {
-            return Err(SendError::TooLarge { length, limit });
-        }
+    /// [`SendError::Full`] until the peer has read some of what waits; the others say what is
+    /// wrong with the call.
+    pub fn send(&mut self, now: Instant, message: &Message) -> Result<(), SendError> {
+        self.at(now);
+        let length = message.payload_len() as u64;
+        self.check_send(message.command(), length)?;
+        self.out.push(message);
+        self.count_sent(message.command(), length);
         Ok(())
     }
-}
 
-impl Connection {
+    /// Queues a message that was encoded once for many connections.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_encoded(
+        &mut self,
+        now: Instant,
+        message: &EncodedMessage,
+    ) -> Result<(), SendError> {
+        self.at(now);
+        if message.magic != self.out.magic() {
+            return Err(SendError::OtherNetwork);
+        }
+        self.check_send(message.command(), message.header.length)?;
+        self.out.push_frame(&message.header, &message.payload);
+        self.count_sent(message.command(), message.header.length);
+        Ok(())
+    }
+
+    /// Begins a payload that is given in pieces; [`send_chunk`](Self::send_chunk) and
+    /// [`send_end`](Self::send_end) follow.
+    ///
+    /// Up to 2^32 - 1 bytes the header carries the checksum, so it must be known now; above, the
+    /// frame is an `extmsg`, which has none. Until the payload is complete no other frame can
+    /// leave, pongs included: give it without delay.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::Checksum`], [`SendError::Streaming`].
+    pub fn send_begin(
+        &mut self,
+        now: Instant,
+        command: Command,
+        length: u64,
+        checksum: Option<[u8; 4]>,
+    ) -> Result<(), SendError> {
+        self.at(now);
+        if checksum.is_some() != (length <= u64::from(u32::MAX)) {
+            return Err(SendError::Checksum);
+        }
+        if self.out.is_streaming() {
+            return Err(SendError::Streaming);
+        }
+        self.check_send(command, 0)?;
+        self.check_peer_limit(command, length)?;
+        self.out.begin_stream(&FrameHeader {
+            command,
+            length,
+            checksum,
+        });
+        self.count_sent(command, length);
+        Ok(())
+    }
+
+    /// The next piece of the payload.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] until the peer has read some of what waits, [`SendError::WrongLength`]
+    /// when it is longer than what was announced, [`SendError::NotStreaming`].
+    pub fn send_chunk(&mut self, now: Instant, chunk: Bytes) -> Result<(), SendError> {
+        self.at(now);
+        self.check_open()?;
+        let left = self.out.stream_left().ok_or(SendError::NotStreaming)?;
+        let length = chunk.len() as u64;
+        if length > left {
+            return Err(SendError::WrongLength {
+                by: length - left,
+                over: true,
+            });
+        }
+        self.check_room(self.out.stream_unwritten(), length)?;
+        self.out.push_chunk(chunk);
+        Ok(())
+    }
+
+    /// The payload is complete.
+    ///
+    /// # Errors
+    /// [`SendError::WrongLength`] when pieces are missing, [`SendError::NotStreaming`].
+    pub fn send_end(&mut self, now: Instant) -> Result<(), SendError> {
+        self.at(now);
+        self.check_open()?;
+        match self.out.stream_left() {
+            None => Err(SendError::NotStreaming),
+            Some(0) => {
+                self.out.end_stream();
+                Ok(())
+            }
+            Some(by) => Err(SendError::WrongLength { by, over: false }),
+        }
+    }
+
+    /// The socket has taken `n` more bytes of what [`poll_transmit`](Self::poll_transmit) gave.
+    /// The clock of a ping and of a peer that does not read depends on it.
+    pub fn handle_written(&mut self, now: Instant, n: usize) {
+        self.at(now);
+        self.out.written(n);
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(n as u64);
+        // Once it ends, the flush has a deadline of its own.
+        self.timers.write = match self.out.in_flight() && !self.is_closing() {
+            true => now.checked_add(self.config.ping_timeout),
+            false => None,
+        };
+        if let PingOut::Taken(end) = self.ping_out
+            && self.out.written_total() >= end
+        {
+            self.ping_out = PingOut::None;
+            self.pinger.handed_over(now);
+        }
+    }
+
+    // outputs
+
+    /// The next bytes for the socket, headers and payloads uncopied. Call it when the socket can
+    /// take some, and report what it took by [`handle_written`](Self::handle_written).
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        let was_in_flight = self.out.in_flight();
+        let bytes = self.out.take()?;
+        if !was_in_flight && !self.is_closing() {
+            self.timers.write = self.now.checked_add(self.config.ping_timeout);
+        }
+        if self.ping_out == PingOut::Queued && self.out.control_len() == 0 {
+            self.ping_out = PingOut::Taken(self.out.taken_total());
+        }
+        Some(bytes)
+    }
+
+    // getters
+
+    /// What the peer takes, as it has said so far.
+    pub fn peer_limits(&self) -> PeerLimits {
+        PeerLimits::new(self.peer.protoconf.as_ref(), self.negotiated_version())
+    }
+
+    // private
+
     pub(super) fn control(&mut self, message: &Message) {
         self.out.push_control(message);
         self.count_sent(message.command(), message.payload_len() as u64);
@@ -133,18 +229,6 @@ impl Connection {
         self.peer_limits().check(command, length)
     }
 
-    /// What the peer takes, as it has said so far.
-    pub fn peer_limits(&self) -> PeerLimits {
-        PeerLimits {
-            announced: self
-                .peer
-                .protoconf
-                .as_ref()
-                .map_or(MIN_ANNOUNCED_PAYLOAD, Protoconf::max_payload),
-            takes_extended: self.negotiated_version() >= EXTENDED_VERSION,
-        }
-    }
-
     /// An empty queue takes one message of any size, or large ones could never leave.
     pub(super) fn check_room(&self, unwritten: u64, length: u64) -> Result<(), SendError> {
         let wanted = unwritten.saturating_add(length);
@@ -152,5 +236,10 @@ impl Connection {
             return Err(SendError::Full);
         }
         Ok(())
+    }
+
+    fn count_sent(&mut self, command: Command, length: u64) {
+        self.stats.messages_sent += 1;
+        self.tallies.count(Flow::Sent, command, length);
     }
 }

@@ -1,4 +1,6 @@
 //! Addresses: `addr`, and the two in `version`.
+//!
+//! Source: the node's `src/protocol.h` and `src/net/net_processing.cpp`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -9,12 +11,12 @@ use super::Payload;
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 
-/// The most addresses in one `addr`; the node punishes more (`src/net/net_processing.cpp`).
+/// The most addresses in one `addr`; the node punishes more.
 pub const MAX_ADDR: usize = 1000;
 
 const TIMED_LEN: usize = 30;
 
-/// What a node says it offers: a set of bits (`src/protocol.h`).
+/// What a node says it offers: a set of bits.
 ///
 /// ```
 /// use p2p_proto::Services;

@@ -1,11 +1,13 @@
 //! Bloom filters (`filterload`, `filteradd`) and `mempool`.
+//!
+//! Source: BIP35, BIP37; the node's `src/net/mempool_msg.h` and `src/net/net_processing.cpp`.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Payload, limited};
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, var_bytes_len};
 use crate::error::DecodeError;
 
 /// The largest bloom filter in bytes.
@@ -82,7 +84,7 @@ impl Payload for FilterLoad {
     }
 
     fn encoded_len(&self) -> usize {
-        compact_size_len(self.filter.len() as u64) + self.filter.len() + 9
+        var_bytes_len(&self.filter) + 9
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -142,7 +144,7 @@ impl Payload for FilterAdd {
     }
 
     fn encoded_len(&self) -> usize {
-        compact_size_len(self.element.len() as u64) + self.element.len()
+        var_bytes_len(&self.element)
     }
 
     fn encode(&self, out: &mut BytesMut) {

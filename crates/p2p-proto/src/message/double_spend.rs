@@ -9,8 +9,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::message::Payload;
-use crate::message::enriched::MerkleProof;
 use crate::message::header::BlockHeader;
+use crate::message::proof::MerkleProof;
 use crate::message::tx::MIN_TX_LEN;
 
 /// The proof of a double spend between branches of the chain.
@@ -206,7 +206,7 @@ impl fmt::Debug for ConflictingBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::enriched::{ProofSubject, ProofTarget};
+    use crate::message::proof::{ProofSubject, ProofTarget};
     use crate::message::tx::testing::hex;
 
     const HASH: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00";

@@ -1,4 +1,6 @@
-//! `feefilter`.
+//! `feefilter`: the least fee that is worth an announcement.
+//!
+//! Source: BIP133; the node's `src/net/net_processing.cpp`.
 
 use bytes::{BufMut, BytesMut};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::{Reader, WriteExt};
+use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::hash::Hash256;
 use crate::message::Payload;
@@ -159,9 +159,10 @@ impl Headers {
 
     /// The headers, oldest first. That they chain is not checked.
     pub fn iter(&self) -> impl Iterator<Item = BlockHeader> {
-        let mut reader = Reader::new(&self.raw);
-        let counted = reader.compact_size("headers").is_ok();
-        (0..if counted { self.len } else { 0 }).map_while(move |_| read_item(&mut reader).ok())
+        let start = compact_size_len(self.len as u64);
+        let mut reader = Reader::new(self.raw.get(start..).unwrap_or_default());
+        // All were scanned: none is wrong.
+        (0..self.len).map_while(move |_| read_item(&mut reader).ok())
     }
 }
 

@@ -1,4 +1,6 @@
 //! `inv`, `getdata`, `notfound`: lists of typed hashes.
+//!
+//! Source: the node's `src/protocol.h` and `src/net/net_processing.cpp`.
 
 use std::fmt;
 
@@ -11,7 +13,7 @@ use crate::hash::Hash256;
 
 const ITEM_LEN: usize = 36;
 
-/// What a hash stands for (`src/protocol.h`, `GetDataMsg`).
+/// What a hash stands for (the node's `GetDataMsg`).
 ///
 /// ```
 /// use p2p_proto::InventoryKind;

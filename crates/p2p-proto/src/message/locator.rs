@@ -1,4 +1,6 @@
 //! `getblocks`, `getheaders`, `gethdrsen`: where in the chain to start and stop.
+//!
+//! Source: the node's `src/chain.cpp` and `src/net/net_processing.cpp`.
 
 use std::fmt;
 

@@ -1,9 +1,11 @@
 //! Miner id: `authch`, `authresp`, `revokemid`.
+//!
+//! Source: the node's `src/net/authconn.h` and `src/net/net_processing.cpp`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Payload, limited};
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, compact_size_len, var_bytes_len};
 use crate::error::DecodeError;
 
 const KEY_LEN: usize = 33;
@@ -124,7 +126,7 @@ impl Payload for AuthResponse {
     }
 
     fn encoded_len(&self) -> usize {
-        1 + KEY_LEN + 8 + compact_size_len(self.signature.len() as u64) + self.signature.len()
+        var_bytes_len(&self.public_key) + 8 + var_bytes_len(&self.signature)
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -163,10 +165,16 @@ pub struct RevokeMid {
     pub miner_id: [u8; KEY_LEN],
     /// The miner id that is revoked.
     pub revoked_id: [u8; KEY_LEN],
-    /// By the revocation key, DER.
+    /// By the revocation key, DER: at most 72 bytes, or no peer reads the message.
     pub revocation_signature: Bytes,
-    /// By the miner id, DER.
+    /// By the miner id, as the other.
     pub miner_signature: Bytes,
+}
+
+impl RevokeMid {
+    fn signatures_len(&self) -> usize {
+        var_bytes_len(&self.revocation_signature) + var_bytes_len(&self.miner_signature)
+    }
 }
 
 impl Payload for RevokeMid {
@@ -189,7 +197,7 @@ impl Payload for RevokeMid {
     }
 
     fn encoded_len(&self) -> usize {
-        let both = 2 + self.revocation_signature.len() + self.miner_signature.len();
+        let both = self.signatures_len();
         4 + 3 * KEY_LEN + compact_size_len(both as u64) + both
     }
 
@@ -198,9 +206,34 @@ impl Payload for RevokeMid {
         out.put_slice(&self.revocation_key);
         out.put_slice(&self.miner_id);
         out.put_slice(&self.revoked_id);
-        let both = 2 + self.revocation_signature.len() + self.miner_signature.len();
-        out.put_compact_size(both as u64);
+        out.put_compact_size(self.signatures_len() as u64);
         out.put_var_bytes(&self.revocation_signature);
         out.put_var_bytes(&self.miner_signature);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_of_any_length_is_counted_as_it_is_written() {
+        for len in [0, 72, 252, 253, 70_000] {
+            let message = RevokeMid {
+                version: 0,
+                revocation_key: [2; KEY_LEN],
+                miner_id: [3; KEY_LEN],
+                revoked_id: [2; KEY_LEN],
+                revocation_signature: Bytes::from(vec![0x30; len]),
+                miner_signature: Bytes::from_static(&[0x30; 70]),
+            };
+            let mut payload = BytesMut::new();
+            message.encode(&mut payload);
+            assert_eq!(payload.len(), message.encoded_len(), "{len}");
+            let mut reader = Reader::new(&payload[4 + 3 * KEY_LEN..]);
+            let both = reader.var_bytes(usize::MAX, "signatures").unwrap();
+            assert!(reader.is_empty());
+            assert_eq!(both.len(), message.signatures_len());
+        }
     }
 }

@@ -24,16 +24,21 @@ macro_rules! kept_as_sent {
 
 mod addr;
 mod block;
+mod block_txn;
 mod bloom;
 mod compact;
+mod dataref;
 mod double_spend;
 mod enriched;
 mod fee;
 mod header;
+mod indexes;
 mod inventory;
 mod locator;
 mod merkle;
 mod miner;
+mod nonce;
+mod proof;
 mod protoconf;
 mod reject;
 mod short_id;
@@ -49,22 +54,23 @@ use crate::error::DecodeError;
 
 pub use addr::{Addr, MAX_ADDR, NetworkAddress, Services, TimedAddress};
 pub use block::{Block, Txs};
+pub use block_txn::{BlockTxn, GetBlockTxn};
 pub use bloom::{FilterAdd, FilterLoad, MAX_FILTER, MAX_FILTER_ELEMENT, Mempool};
-pub use compact::{
-    BlockTxn, CmpctBlock, GetBlockTxn, PrefilledTx, SendCmpct, ShortId, ShortIdKeys,
-};
+pub use compact::{CmpctBlock, PrefilledTx, SendCmpct};
+pub use dataref::DatarefTx;
 pub use double_spend::{ConflictingBlock, DsDetected};
-pub use enriched::{
-    DatarefTx, EnrichedHeader, EnrichedHeaders, MerkleProof, ProofSubject, ProofTarget,
-};
+pub use enriched::{EnrichedHeader, EnrichedHeaders};
 pub use fee::FeeFilter;
 pub use header::{BlockHeader, Headers, MAX_HEADERS};
 pub use inventory::{Inventory, InventoryItem, InventoryKind};
 pub use locator::BlockLocator;
 pub use merkle::{MerkleBlock, MerkleTree};
 pub use miner::{AuthChallenge, AuthResponse, RevokeMid};
+pub use nonce::Nonce;
+pub use proof::{MerkleProof, ProofSubject, ProofTarget};
 pub use protoconf::{MIN_ANNOUNCED_PAYLOAD, Protoconf};
 pub use reject::{Reject, RejectCode};
+pub use short_id::{ShortId, ShortIdKeys};
 pub use stream::{CreateStream, MAX_ASSOCIATION_ID, StreamAck};
 pub(crate) use tx::{CompactSizeScanner, TxScanner};
 pub use tx::{OutPoint, Tx, TxInput, TxOutput};
@@ -298,41 +304,20 @@ fn limited(bytes: impl Into<Bytes>, max: usize, field: &'static str) -> Result<B
     Ok(bytes)
 }
 
-/// The nonce of a `ping` or `pong`; shown as 16 hex digits.
-///
-/// ```
-/// use p2p_proto::{Message, Nonce};
-///
-/// assert_eq!(Message::Ping(Nonce(258)).payload()[..2], [2, 1]);
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Nonce(pub u64);
-
-impl Payload for Nonce {
-    #[inline]
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(reader.u64("nonce")?))
-    }
-
-    fn encoded_len(&self) -> usize {
-        8
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.0);
-    }
-}
-
-impl std::fmt::Display for Nonce {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl std::fmt::Debug for Nonce {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
+/// `count` items that may still be wrong; the first wrong one is the last.
+pub(crate) fn until_error<T>(
+    count: u64,
+    mut read: impl FnMut() -> Result<T, DecodeError>,
+) -> impl Iterator<Item = Result<T, DecodeError>> {
+    let mut left = count;
+    std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        let item = read();
+        if item.is_err() {
+            left = 0;
+        }
+        Some(item)
+    })
 }
 
 impl<T: Payload> Payload for Box<T> {

@@ -1,11 +1,13 @@
 //! `protoconf`: the sender's limits.
+//!
+//! Source: the node's `src/net/net_processing.cpp`.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Payload, limited};
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, compact_size_len, var_bytes_len};
 use crate::error::DecodeError;
 use crate::text::escaped;
 
@@ -42,7 +44,7 @@ impl Protoconf {
     /// # Errors
     /// [`DecodeError::Invalid`] below [`MIN_ANNOUNCED_PAYLOAD`] (the node would hang up),
     /// [`DecodeError::TooLarge`] for more than 650 bytes of policies.
-    pub fn new(max_payload: u32, stream_policies: &'static str) -> Result<Self, DecodeError> {
+    pub fn new(max_payload: u32, stream_policies: impl Into<Bytes>) -> Result<Self, DecodeError> {
         Ok(Self {
             fields: 2,
             max_payload: valid_limit(max_payload)?,
@@ -108,7 +110,7 @@ impl Payload for Protoconf {
 
     fn encoded_len(&self) -> usize {
         let policies = match self.stream_policies() {
-            Some(policies) => compact_size_len(policies.len() as u64) + policies.len(),
+            Some(policies) => var_bytes_len(policies),
             None => 0,
         };
         compact_size_len(self.fields) + 4 + policies + self.newer.len()

@@ -1,11 +1,13 @@
 //! `reject`: what the sender did not like.
+//!
+//! Source: BIP61; the node's `src/consensus/validation.h` and `src/net/net_types.h`.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Payload;
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, var_bytes_len};
 use crate::command::Command;
 use crate::error::DecodeError;
 use crate::hash::Hash256;
@@ -14,7 +16,7 @@ use crate::text::escaped;
 /// The longest reason (`MAX_REJECT_MESSAGE_LENGTH` in the node).
 const MAX_REASON: usize = 111;
 
-/// Why a message was rejected (`src/consensus/validation.h`, `src/net/net_types.h`).
+/// Why a message was rejected.
 ///
 /// ```
 /// use p2p_proto::RejectCode;
@@ -24,44 +26,48 @@ const MAX_REASON: usize = 111;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RejectCode(pub u8);
 
-impl RejectCode {
-    /// The payload could not be parsed.
-    pub const MALFORMED: Self = Self(0x01);
-    /// Against the rules.
-    pub const INVALID: Self = Self(0x10);
-    /// The protocol version is too old.
-    pub const OBSOLETE: Self = Self(0x11);
-    /// Sent before.
-    pub const DUPLICATE: Self = Self(0x12);
-    /// Not wanted, though valid.
-    pub const NONSTANDARD: Self = Self(0x40);
-    /// The fee is too low.
-    pub const INSUFFICIENT_FEE: Self = Self(0x42);
-    /// Come back later.
-    pub const TOO_BUSY: Self = Self(0x44);
-    /// A stream could not be set up, or a version message could not be parsed.
-    pub const STREAM_SETUP: Self = Self(0x60);
-    /// An authentication failed.
-    pub const AUTH_SETUP: Self = Self(0x70);
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $byte:literal $name:literal,)*) => {
+        impl RejectCode {
+            $($(#[$doc])* pub const $code: Self = Self($byte);)*
 
-    fn name(self) -> Option<&'static str> {
-        Some(match self.0 {
-            0x01 => "malformed",
-            0x10 => "invalid",
-            0x11 => "obsolete",
-            0x12 => "duplicate",
-            0x13 => "soft consensus freeze",
-            0x40 => "non-standard",
-            0x41 => "dust",
-            0x42 => "insufficient fee",
-            0x43 => "checkpoint",
-            0x44 => "too busy",
-            0x45 => "rate exceeded",
-            0x60 => "stream set-up",
-            0x70 => "auth connection set-up",
-            _ => return None,
-        })
-    }
+            fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$code => Some($name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The payload could not be parsed.
+    MALFORMED = 0x01 "malformed",
+    /// Against the rules.
+    INVALID = 0x10 "invalid",
+    /// The protocol version is too old.
+    OBSOLETE = 0x11 "obsolete",
+    /// Sent before.
+    DUPLICATE = 0x12 "duplicate",
+    /// Spends what is frozen.
+    SOFT_CONSENSUS_FREEZE = 0x13 "soft consensus freeze",
+    /// Not wanted, though valid.
+    NONSTANDARD = 0x40 "non-standard",
+    /// An output is worth less than spending it costs.
+    DUST = 0x41 "dust",
+    /// The fee is too low.
+    INSUFFICIENT_FEE = 0x42 "insufficient fee",
+    /// Against a checkpoint.
+    CHECKPOINT = 0x43 "checkpoint",
+    /// Come back later.
+    TOO_BUSY = 0x44 "too busy",
+    /// Sent too often.
+    RATE_EXCEEDED = 0x45 "rate exceeded",
+    /// A stream could not be set up, or a version message could not be parsed.
+    STREAM_SETUP = 0x60 "stream set-up",
+    /// An authentication failed.
+    AUTH_SETUP = 0x70 "auth connection set-up",
 }
 
 impl fmt::Display for RejectCode {
@@ -160,10 +166,9 @@ impl Payload for Reject {
     }
 
     fn encoded_len(&self) -> usize {
-        let var_len = |bytes: &Bytes| compact_size_len(bytes.len() as u64) + bytes.len();
-        var_len(&self.command)
+        var_bytes_len(&self.command)
             + 1
-            + var_len(&self.reason)
+            + var_bytes_len(&self.reason)
             + if self.hash.is_some() { 32 } else { 0 }
     }
 
@@ -196,5 +201,44 @@ impl fmt::Display for Reject {
 impl fmt::Debug for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reject({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_those_of_the_node() {
+        let named: Vec<_> = (0..=u8::MAX)
+            .map(RejectCode)
+            .filter(|code| code.name().is_some())
+            .collect();
+        assert_eq!(
+            named,
+            [
+                RejectCode::MALFORMED,
+                RejectCode::INVALID,
+                RejectCode::OBSOLETE,
+                RejectCode::DUPLICATE,
+                RejectCode::SOFT_CONSENSUS_FREEZE,
+                RejectCode::NONSTANDARD,
+                RejectCode::DUST,
+                RejectCode::INSUFFICIENT_FEE,
+                RejectCode::CHECKPOINT,
+                RejectCode::TOO_BUSY,
+                RejectCode::RATE_EXCEEDED,
+                RejectCode::STREAM_SETUP,
+                RejectCode::AUTH_SETUP,
+            ]
+        );
+        assert_eq!(
+            named.iter().map(|code| code.0).collect::<Vec<_>>(),
+            [
+                0x01, 0x10, 0x11, 0x12, 0x13, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x60, 0x70
+            ]
+        );
+        assert_eq!(RejectCode::DUST.to_string(), "0x41 (dust)");
+        assert_eq!(RejectCode(0x02).to_string(), "0x02");
     }
 }

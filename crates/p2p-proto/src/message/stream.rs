@@ -1,9 +1,11 @@
 //! `createstrm`, `streamack`: more than one TCP connection to a peer.
+//!
+//! Source: the node's `src/net/association.cpp` and `src/net/stream_policy.cpp`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Payload, limited};
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, var_bytes_len};
 use crate::error::DecodeError;
 
 /// The longest association id: a type byte and 128 bytes.
@@ -70,11 +72,7 @@ impl Payload for CreateStream {
     }
 
     fn encoded_len(&self) -> usize {
-        compact_size_len(self.association_id.len() as u64)
-            + self.association_id.len()
-            + 1
-            + compact_size_len(self.policy.len() as u64)
-            + self.policy.len()
+        var_bytes_len(&self.association_id) + 1 + var_bytes_len(&self.policy)
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -131,7 +129,7 @@ impl Payload for StreamAck {
     }
 
     fn encoded_len(&self) -> usize {
-        compact_size_len(self.association_id.len() as u64) + self.association_id.len() + 1
+        var_bytes_len(&self.association_id) + 1
     }
 
     fn encode(&self, out: &mut BytesMut) {

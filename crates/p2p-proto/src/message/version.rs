@@ -1,10 +1,12 @@
 //! `version`: the first message of either side.
+//!
+//! Source: the node's `src/net/net_processing.cpp` (`PushNodeVersion`, `ProcessVersionMessage`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::stream::MAX_ASSOCIATION_ID;
 use super::{NetworkAddress, Payload, Services};
-use crate::codec::{Reader, WriteExt, compact_size_len};
+use crate::codec::{Reader, WriteExt, var_bytes_len};
 use crate::error::DecodeError;
 use crate::text::{MAX_USER_AGENT, UserAgent};
 
@@ -18,6 +20,7 @@ use crate::text::{MAX_USER_AGENT, UserAgent};
 /// assert!(VersionFields::AssociationId > VersionFields::Relay);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum VersionFields {
     /// Version, services, time and `addr_recv`: 46 bytes.
     Receiver,
@@ -135,17 +138,19 @@ impl Payload for Version {
     }
 
     fn encoded_len(&self) -> usize {
-        let var_len = |bytes: &[u8]| compact_size_len(bytes.len() as u64) + bytes.len();
         let mut len = 4 + 8 + 8 + NetworkAddress::LEN;
         for (field, size) in [
             (VersionFields::Sender, NetworkAddress::LEN + 8),
             (
                 VersionFields::UserAgent,
-                var_len(self.user_agent.as_bytes()),
+                var_bytes_len(self.user_agent.as_bytes()),
             ),
             (VersionFields::StartHeight, 4),
             (VersionFields::Relay, 1),
-            (VersionFields::AssociationId, var_len(&self.association_id)),
+            (
+                VersionFields::AssociationId,
+                var_bytes_len(&self.association_id),
+            ),
         ] {
             if self.has(field) {
                 len += size;

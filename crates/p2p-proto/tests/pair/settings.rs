@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::{
-    ChainPolicy, CloseReason, Command, Config, EncodedMessage, Event, FrameError, Message, Network,
-    PayloadEvent, SendError, Side, StandardPolicy, Violation,
+    Capacity, ChainPolicy, CloseReason, Command, Config, EncodedMessage, Event, FrameError,
+    Message, Network, PayloadEvent, SendError, Side, StandardPolicy, Violation,
 };
 
 use crate::support::driver::{
@@ -44,6 +44,33 @@ fn settings_reach_a_live_connection() {
     assert_eq!(driver.closed(), None);
     driver.wait(secs(5));
     closes_with(&driver, &CloseReason::PingTimeout);
+}
+
+#[test]
+fn a_time_that_no_clock_counts_to_never_comes() {
+    let never = Duration::MAX;
+    let patient = Config {
+        handshake_timeout: never,
+        ping_interval: never,
+        ping_timeout: never,
+        ..config()
+    };
+    let mut driver = Driver::with(patient, Side::Outbound, Capacity::Free);
+    waits(&mut driver, "for the handshake");
+    driver.hear(&version_message());
+    driver.hear(&Message::Verack);
+    assert!(matches!(driver.said().pop(), Some(Message::Ping(_))));
+    waits(&mut driver, "for a pong");
+    driver.room = 0;
+    assert_eq!(send(&mut driver, "one", 900), Ok(()));
+    waits(&mut driver, "for the socket");
+}
+
+/// Nothing is due, and nothing comes of it.
+fn waits(driver: &mut Driver, what: &str) {
+    assert_eq!(driver.connection.poll_timeout(), None, "{what}");
+    driver.wait(secs(1 << 30));
+    assert_eq!(driver.closed(), None, "{what}");
 }
 
 #[test]

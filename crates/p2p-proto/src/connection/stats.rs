@@ -1,8 +1,39 @@
-//! How many messages of which command went over a connection.
+//! What went over a connection: in all, and by command.
 
 use crate::command::Command;
 
+/// What went over a connection.
+///
+/// ```
+/// use p2p_proto::Stats;
+///
+/// let stats = Stats::default();
+/// assert_eq!((stats.bytes_received, stats.messages_sent), (0, 0));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes taken from the driver's buffer.
+    pub bytes_received: u64,
+    /// Bytes that the socket has taken.
+    pub bytes_sent: u64,
+    /// Whole and streamed messages received, the handshake's included.
+    pub messages_received: u64,
+    /// Messages queued to be sent, the handshake's included.
+    pub messages_sent: u64,
+    /// Frames dropped.
+    pub discarded: u64,
+    /// Pongs that answered no ping of the connection's own.
+    pub unknown_pongs: u64,
+}
+
 /// Which way a message went.
+///
+/// ```
+/// use p2p_proto::Flow;
+///
+/// assert_ne!(Flow::Received, Flow::Sent);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flow {
     /// From the peer.
@@ -13,6 +44,15 @@ pub enum Flow {
 
 /// Messages of one command that went one way, those of the handshake and of the connection's own
 /// included: see [`Connection::poll_tally`](crate::Connection::poll_tally).
+///
+/// ```
+/// use p2p_proto::{Flow, Tally};
+///
+/// fn bytes_sent(tallies: &[Tally]) -> u64 {
+///     tallies.iter().filter(|tally| tally.flow == Flow::Sent).map(|tally| tally.bytes).sum()
+/// }
+/// assert_eq!(bytes_sent(&[]), 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
