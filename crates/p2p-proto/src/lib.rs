@@ -63,7 +63,7 @@
 //! | agent of another chain, or on the operator's list | close, [`Violation::OtherChain`] or [`Violation::BannedUserAgent`] | silent, as the node bans |
 //! | second `version` | `reject` 0x12, dropped, 1 point | as the node |
 //! | second `verack`, second `protoconf` | dropped, 1 point | harmless; the node would hang up for the second |
-//! | `reject` 0x44, or any before the handshake is complete, and then the end | [`CloseReason::RejectedByPeer`] | the peer has said why |
+//! | `reject` 0x44 of our `version`, or any before the handshake is complete, and then the end | [`CloseReason::RejectedByPeer`] | the peer has said why |
 //! | message before the handshake is complete, `protoconf`, `authch`, `authresp` and `reject` apart | dropped, 1 point | as the node |
 //! | command bytes that are no command | dropped, 1 point | as the node; there is nothing to name in a `reject` |
 //! | bad checksum | dropped, 1 point | as the node |

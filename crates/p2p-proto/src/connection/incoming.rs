@@ -167,9 +167,12 @@ impl Connection {
             Message::Protoconf(_) if self.peer.protoconf.is_some() => {
                 return self.repeated(command, length);
             }
-            // A peer that has no room says so behind its verack, and hangs up. The node says the
-            // same of a `getdata` that it cannot serve, and stays: only an end makes it a reason.
-            Message::Reject(reject) if reject.code() == RejectCode::TOO_BUSY => {
+            // A peer that has no room says so behind its verack, and hangs up. The same code about
+            // another message is no reason to: a node that cannot serve a `getdata` now stays.
+            Message::Reject(reject)
+                if reject.code() == RejectCode::TOO_BUSY
+                    && reject.command() == Command::VERSION.as_str().as_bytes() =>
+            {
                 self.peer.reject = Some(reject.clone());
             }
             Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),

@@ -340,28 +340,14 @@ fn having_no_room_is_why_the_peer_hung_up() {
     closes_with(&driver, &CloseReason::Requested);
 }
 
-/// Which of the two it is cannot be told, and both say: later.
-#[test]
-fn so_is_having_no_time_for_a_request_however_long_ago() {
-    let eof = CloseReason::Network(NetworkFailure::Eof);
-    let busy = Reject::new(Command::GETDATA, RejectCode::TOO_BUSY, "");
-    let mut driver = Driver::connected(Side::Outbound);
-    driver.hear(&Message::Reject(busy.clone()));
-    for nonce in 0..1000 {
-        driver.wait(secs(10));
-        answer_pings(&mut driver);
-        driver.hear(&ping(nonce));
-    }
-    driver.close(eof);
-    closes_with(&driver, &CloseReason::RejectedByPeer(busy));
-}
-
 #[test]
 fn any_other_reject_after_the_handshake_is_no_reason() {
     let eof = CloseReason::Network(NetworkFailure::Eof);
     let duplicate = reject(Command::VERSION, RejectCode::DUPLICATE, "");
     let mut connected = Driver::connected(Side::Outbound);
     connected.hear(&duplicate);
+    // A peer says so that has no time for a request, and stays.
+    connected.hear(&reject(Command::GETDATA, RejectCode::TOO_BUSY, ""));
     // One that the handshake went on after is forgotten with it.
     let mut survived = Driver::new(Side::Outbound);
     survived.hear(&version_message());
