@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p p2p-core --bench manager`. What it costs to take a connection and lose it
 //! again, and to see a dial fail and choose whom to dial next: neither may grow with the number
-//! of peers.
+//! of peers. And what a handshake costs beside so many connections: it may not grow with those.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use p2p_core::netgroup::is_routable;
 use p2p_core::{
-    Action, BatchId, Clock, CloseReason, Command, ConnId, DialFailure, Input, Manager,
-    ManagerConfig, Network, OperatingMode, Peer, PeerSource, Timestamp,
+    Action, BatchId, Clock, CloseReason, Command, ConnId, ConnectionState, DialFailure, Input,
+    Manager, ManagerConfig, Network, OperatingMode, Peer, PeerConnection, PeerSource, Timestamp,
 };
+use p2p_proto::{NetworkAddress, PROTOCOL_VERSION, Ready, Version};
 
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
@@ -39,13 +40,32 @@ fn dial(criterion: &mut Criterion) {
     for size in SIZES {
         let mut node = Node::new(size, 1);
         // One connection of another's making: no outage, whatever fails.
-        node.establish();
+        node.establish(0);
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
                 node.now += Duration::from_millis(20);
                 let conn = node.dialled.take().expect("one is always under way");
                 let failure = DialFailure::Refused;
                 node.input(Input::DialFailed { conn, failure });
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A connection is accepted, shakes hands, is admitted, and ends, beside others that stay.
+fn shake_hands(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("accept, shake hands, close");
+    for connections in [10, 1_000, 10_000] {
+        let mut node = Node::new(0, 0);
+        for n in 0..connections {
+            node.establish(n);
+        }
+        group.bench_function(BenchmarkId::from_parameter(connections), |bencher| {
+            bencher.iter(|| {
+                let conn = node.establish(connections);
+                let reason = CloseReason::Requested;
+                node.input(Input::Closed { conn, reason });
             });
         });
     }
@@ -66,6 +86,7 @@ impl Node {
         let clock = Clock::new(now, SystemTime::UNIX_EPOCH + UNIX);
         let mut config = ManagerConfig::new(Network::Mainnet);
         config.target_connections = target;
+        config.max_connections = 20_000;
         config.min_outbound = Some(1);
         config.dns_seeds = Some(Vec::new());
         // Short, so that of the smallest book too most are ready.
@@ -97,18 +118,21 @@ impl Node {
         }
     }
 
-    fn establish(&mut self) {
-        let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
-        let setup = self.manager.accept(self.now, remote);
+    /// Makes a connection of the how many-th host.
+    fn establish(&mut self, host: u32) -> ConnId {
+        let ip = Ipv4Addr::from_bits(0x0102_0304 + host);
+        let setup = self.manager.accept(self.now, (ip, 50_000).into());
         let conn = setup.expect("there is room").conn;
-        let version = p2p_proto::Version::minimal(
-            p2p_proto::PROTOCOL_VERSION,
-            0,
-            p2p_proto::NetworkAddress::UNSPECIFIED,
-        );
-        let ready = Box::new(p2p_proto::Ready::new(version, 0));
+        let version = Version {
+            nonce: u64::MAX - u64::from(host),
+            ..Version::minimal(PROTOCOL_VERSION, 0, NetworkAddress::UNSPECIFIED)
+        };
+        let ready = Box::new(Ready::new(version, 0));
         self.input(Input::Ready { conn, ready });
-        assert_eq!(self.manager.connection_count(), 1);
+        let admitted = self.manager.connection(conn);
+        let state = admitted.map(PeerConnection::state);
+        assert_eq!(state, Some(ConnectionState::Connected));
+        conn
     }
 }
 
@@ -129,5 +153,5 @@ fn epoch() -> Instant {
     Instant::now()
 }
 
-criterion_group!(manager, accept, dial);
+criterion_group!(manager, accept, dial, shake_hands);
 criterion_main!(manager);

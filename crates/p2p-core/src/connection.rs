@@ -35,9 +35,14 @@ impl fmt::Display for ConnId {
 /// ```text
 /// outbound: Connecting ─► AwaitingHandshake ─► Connected ─► gone
 /// inbound:                AwaitingHandshake ─► Connected ─► gone
-/// no room:                AwaitingHandshake ─► Rejected  ─► gone
-///           (any of them) ─► Failed ─► gone: told to close, its socket still there
+/// no room:                Rejected ─► gone
+///           (any of them) ─► Failed ─► gone
 /// ```
+///
+/// Most connections go at once, without `Failed` before: their sockets are gone when the manager
+/// hears of their end, and the reason is in [`ControlEvent`](crate::ControlEvent). `Failed` are
+/// those that the manager has told to close, for whatever reason, a shutdown included, and whose
+/// sockets are still there.
 ///
 /// `Disconnected` is a peer without a connection: it has an entry in the book, and no
 /// [`PeerConnection`].
@@ -53,7 +58,7 @@ pub enum ConnectionState {
     Connected,
     /// The handshake is completed to say that there is no room.
     Rejected,
-    /// Told to close; the socket is still there, and so is the slot.
+    /// Told to close, for a fault or in good order; the socket is still there, and so is the slot.
     Failed,
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::config::ConnectionConfig;
 use crate::error::ConnectionError;
-use crate::io::Refusal;
+use crate::io::InboundRefusal;
 use crate::peer::BanReason;
 use crate::timestamp::Timestamp;
 
@@ -122,7 +122,7 @@ pub enum ControlEvent {
         /// Where it is.
         address: SocketAddr,
         /// Why.
-        reason: Refusal,
+        reason: InboundRefusal,
     },
     /// A peer has dialled us and was told that there is no room.
     ConnectionRejectedCapacity {
@@ -191,7 +191,9 @@ impl DiscoverySource {
     }
 }
 
-/// What the task of one connection may be asked to do.
+/// What may be asked of one connection, as a value: for programs whose parts talk over channels of
+/// their own. A manager's driver is told the same by [`Action::Configure`](crate::Action::Configure),
+/// [`Action::Close`](crate::Action::Close) and [`Action::Send`](crate::Action::Send).
 ///
 /// ```
 /// use p2p_core::{Message, PeerConnectionCommand};

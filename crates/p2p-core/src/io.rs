@@ -302,6 +302,7 @@ pub enum Action {
 /// # Ok::<(), p2p_core::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Setup {
     /// Names the connection.
     pub conn: ConnId,
@@ -326,7 +327,7 @@ impl Setup {
 ///
 /// ```
 /// use std::time::{Instant, SystemTime};
-/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode, Refusal};
+/// use p2p_core::{Clock, Command, Input, Manager, ManagerConfig, Network, OperatingMode, InboundRefusal};
 ///
 /// let now = Instant::now();
 /// let clock = Clock::new(now, SystemTime::now());
@@ -335,12 +336,12 @@ impl Setup {
 /// manager.handle(now, Input::Command(Command::Start));
 /// manager.handle(now, Input::Command(Command::Ban("127.0.0.1".parse().unwrap())));
 /// let refused = manager.accept(now, "127.0.0.1:40000".parse().unwrap());
-/// assert_eq!(refused.err(), Some(Refusal::Banned));
+/// assert_eq!(refused.err(), Some(InboundRefusal::Banned));
 /// # Ok::<(), p2p_core::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum InboundRefusal {
     /// The IP is banned.
     #[error("banned")]
     Banned,
@@ -361,7 +362,7 @@ pub enum Refusal {
     NotRunning,
 }
 
-impl Refusal {
+impl InboundRefusal {
     /// Every [`name`](Self::name).
     pub const NAMES: &'static [&'static str] = &[
         "banned",

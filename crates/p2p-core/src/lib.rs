@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   Input: Connected, DialFailed, Ready, Closed, Gossip, Resolved, Stored, Command ..
-//!      │                                   accept(remote) ─► Setup, or Refusal
+//!      │                                   accept(remote) ─► Setup, or InboundRefusal
 //!      ▼
 //!  ┌─────────┐  facts   ┌───────────────────────────────────────────────┐
 //!  │ Manager │─────────►│ connections, slots, book, bans, breaker, dirty │
@@ -85,7 +85,7 @@ pub use config::{ConfigError, ConnectionConfig, LogLevel, ManagerConfig, ParseLo
 pub use connection::{ConnId, ConnectionState, IllegalTransition, PeerConnection};
 pub use error::{ConnectionError, DialFailure};
 pub use events::{BitcoinMessageEvent, ControlEvent, DiscoverySource, PeerConnectionCommand};
-pub use io::{Action, BatchId, Command, Input, Refusal, Setup, Wake};
+pub use io::{Action, BatchId, Command, InboundRefusal, Input, Setup, Wake};
 pub use manager::{Explanation, Manager, PeerExplanation};
 pub use mode::OperatingMode;
 pub use p2p_proto::{

@@ -25,6 +25,7 @@ pub(crate) struct Slots {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Inbound {
     held: usize,
+    pending: usize,
     over_capacity: usize,
 }
 
@@ -77,6 +78,11 @@ impl Slots {
         self.inbound_by_ip.get(&ip).map_or(0, |count| count.held)
     }
 
+    /// Handshakes of this IP under way, those that will be turned away apart.
+    pub(crate) fn pending_inbound_of(&self, ip: IpAddr) -> usize {
+        self.inbound_by_ip.get(&ip).map_or(0, |count| count.pending)
+    }
+
     /// Handshakes of this IP under way only to say that there is no room.
     pub(crate) fn over_capacity_of(&self, ip: IpAddr) -> usize {
         self.inbound_by_ip
@@ -93,6 +99,9 @@ impl Slots {
                 true => &mut of_ip.held,
                 false => &mut of_ip.over_capacity,
             });
+            if connection.state == ConnectionState::AwaitingHandshake {
+                by_one(&mut of_ip.pending);
+            }
             if *of_ip == Inbound::default() {
                 self.inbound_by_ip.remove(&ip);
             }

@@ -11,8 +11,8 @@ mod support;
 use std::time::{Instant, SystemTime};
 
 use p2p_core::{
-    Action, Clock, Command, ControlEvent, Input, Manager, ManagerConfig, Network, OperatingMode,
-    Peer, PeerStatus, Refusal,
+    Action, Clock, Command, ControlEvent, InboundRefusal, Input, Manager, ManagerConfig, Network,
+    OperatingMode, Peer, PeerStatus,
 };
 use p2p_store::{PeerStore, StoreError};
 use support::stores::places;
@@ -179,7 +179,12 @@ async fn test_ban_enforcement_across_manager_restart() {
         let store = place.open().await;
         let mut manager = self::manager(store.list_all().await.unwrap());
         let refused = manager.accept(Instant::now(), remote);
-        assert_eq!(refused.unwrap_err(), Refusal::Banned, "{}", place.name);
+        assert_eq!(
+            refused.unwrap_err(),
+            InboundRefusal::Banned,
+            "{}",
+            place.name
+        );
         command(&mut manager, &*store, Command::Unban(remote.ip())).await;
         drop(store);
 

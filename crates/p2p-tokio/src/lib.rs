@@ -99,6 +99,7 @@
 //! | | |
 //! |---|---|
 //! | `hickory` (default) | DNS by [`HickoryResolver`] instead of [`SystemResolver`] |
+//! | `redb`, `postgres` | the stores [`p2p_store`] has besides the one in memory: an embedded database, and PostgreSQL for fleets |
 //! | `logging` | a log for programs, whose level follows the configuration: `logging::init` |
 //! | `telemetry` | metrics and spans by OpenTelemetry, OTLP over gRPC, if `enable_telemetry` is set |
 
@@ -126,13 +127,13 @@ pub use observe::{Disconnects, HandshakeTimes, LogHandle, MessageCounts, Stats};
 pub use p2p_core::{
     self, Ban, BanReason, BitcoinMessageEvent, ChainPolicy, ConfigError, ConnectionConfig,
     ConnectionError, ConnectionState, ControlEvent, DialFailure, DiscoverySource, Explanation,
-    LogLevel, ManagerConfig, Peer, PeerConnectionCommand, PeerExplanation, PeerSource, PeerStatus,
-    Refusal, Timestamp,
+    InboundRefusal, LogLevel, ManagerConfig, Peer, PeerConnectionCommand, PeerExplanation,
+    PeerSource, PeerStatus, Timestamp,
 };
 pub use p2p_proto::{
     self, CloseReason, Command, Discarded, EncodedMessage, Initiator, Limits, Message, Network,
-    NetworkFailure, Nonce, Offence, PayloadEvent, PeerPolicy, SendError, Services, Side, UserAgent,
-    Violation,
+    NetworkFailure, Nonce, Offence, PayloadEvent, PeerPolicy, Refusal, SendError, Services, Side,
+    UserAgent, Version, Violation,
 };
 #[cfg(feature = "postgres")]
 pub use p2p_store::PostgresPeerStore;

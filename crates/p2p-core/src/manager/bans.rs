@@ -1,6 +1,7 @@
 //! Who is banned, and when that is told.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use p2p_proto::CloseReason;
@@ -50,9 +51,10 @@ impl Manager {
     fn enforce(&mut self, ip: IpAddr, ban: Ban) -> bool {
         let at = ban.at.min(self.timestamp());
         let outcome = self.bans.ban(ip, ban.clone());
-        let of_ip = |live: &&super::Live| live.connection.address.ip() == ip;
-        let of_ip = self.connections.values().filter(of_ip);
-        for conn in of_ip.map(|live| live.connection.id).collect::<Vec<_>>() {
+        let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
+        let of_ip = self.by_address.range(ports).map(|(_, &conn)| conn);
+        // The oldest first, whatever their ports.
+        for conn in of_ip.collect::<BTreeSet<_>>() {
             self.close(conn, CloseReason::Banned);
         }
         let Outcome::Banned { displaced } = outcome else {

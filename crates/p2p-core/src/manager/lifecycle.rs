@@ -1,6 +1,6 @@
 //! What happens to connections: made, admitted, ended.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use p2p_proto::{Capacity, CloseReason, Message, Ready, Side};
@@ -13,7 +13,7 @@ use crate::breaker::LONGEST_PAUSE;
 use crate::connection::{ConnId, ConnectionState};
 use crate::error::{ConnectionError, DialFailure};
 use crate::events::ControlEvent;
-use crate::io::{Action, Refusal};
+use crate::io::{Action, InboundRefusal};
 use crate::mode::OperatingMode;
 use crate::peer::PeerStatus;
 use crate::restart::restart;
@@ -27,30 +27,30 @@ const ENOUGH_PEERS: usize = 1000;
 
 impl Manager {
     /// Whether a connection that was just accepted may be spoken to, and what about.
-    pub(super) fn admission(&self, remote: SocketAddr) -> Result<Capacity, Refusal> {
+    pub(super) fn admission(&self, remote: SocketAddr) -> Result<Capacity, InboundRefusal> {
         let ip = remote.ip();
         if self.run != Run::Running {
-            return Err(Refusal::NotRunning);
+            return Err(InboundRefusal::NotRunning);
         }
         if self.bans.get(ip).is_some() {
-            return Err(Refusal::Banned);
+            return Err(InboundRefusal::Banned);
         }
         if self.by_address.contains_key(&remote) {
-            return Err(Refusal::Duplicate);
+            return Err(InboundRefusal::Duplicate);
         }
         if self.slots.inbound_of(ip) >= self.config.max_connections_per_ip() {
-            return Err(Refusal::PerIp);
+            return Err(InboundRefusal::PerIp);
         }
         if self.slots.held() + self.earmarks < self.config.max_connections {
             if self.slots.pending_inbound() >= self.config.max_pending_inbound {
-                return Err(Refusal::Pending);
+                return Err(InboundRefusal::Pending);
             }
             return Ok(Capacity::Free);
         }
         if self.slots.over_capacity() >= self.config.max_over_capacity
             || self.slots.over_capacity_of(ip) >= MAX_OVER_CAPACITY_PER_IP
         {
-            return Err(Refusal::OverCapacity);
+            return Err(InboundRefusal::OverCapacity);
         }
         Ok(Capacity::Full)
     }
@@ -94,9 +94,7 @@ impl Manager {
         if self.bans.get(connection.address.ip()).is_some() {
             return self.close(conn, CloseReason::Banned);
         }
-        let ourselves = |live: &super::Live| live.connection.our_nonce == peer_nonce;
-        if let Some(other) = self.connections.values().find(|live| ourselves(live)) {
-            let other = other.connection.id;
+        if let Some(other) = self.connection_of_ours(peer_nonce) {
             self.close(other, CloseReason::SelfConnection);
             return self.close(conn, CloseReason::SelfConnection);
         }
@@ -113,6 +111,12 @@ impl Manager {
             self.close(other, CloseReason::Duplicate);
         }
         self.admit(conn);
+    }
+
+    /// The connection in whose version we sent this nonce.
+    fn connection_of_ours(&self, nonce: u64) -> Option<ConnId> {
+        let range = (nonce, ConnId(0))..=(nonce, ConnId(u64::MAX));
+        self.nonces.range(range).map(|&(_, conn)| conn).next()
     }
 
     /// The connection of the other direction to the same node.
@@ -240,16 +244,6 @@ impl Manager {
         }
     }
 
-    /// Whether a handshake is under way that somebody of this IP has begun.
-    fn is_dialled_from(&self, ip: IpAddr) -> bool {
-        let of_ip = |live: &&super::Live| live.connection.address.ip() == ip;
-        let mut of_ip = self.connections.values().filter(of_ip);
-        of_ip.any(|live| {
-            live.connection.is_inbound()
-                && live.connection.state == ConnectionState::AwaitingHandshake
-        })
-    }
-
     pub(super) fn measured(&mut self, conn: ConnId, latency: Duration) {
         if let Some(live) = self.connections.get_mut(&conn) {
             live.latency = Some(latency);
@@ -279,6 +273,7 @@ impl Manager {
         let (peer_id, address) = (connection.peer_id, connection.address);
         self.slots.remove(&connection);
         self.by_address.remove(&address);
+        self.nonces.remove(&(connection.our_nonce, conn));
         if connection.side == Side::Outbound {
             self.book.set_last_failure(address, reason.clone());
             if live.was_established {
@@ -344,7 +339,9 @@ impl Manager {
         self.records.touch(address);
         match attempt {
             // The peer may have closed one of two connections, and the other is not complete yet.
-            Some((_, Some(_))) if self.is_dialled_from(address.ip()) => self.rest(address),
+            Some((_, Some(_))) if self.slots.pending_inbound_of(address.ip()) > 0 => {
+                self.rest(address)
+            }
             Some((peer_id, Some(attempt))) if self.run == Run::Running => {
                 self.free(address);
                 if !self.restarts.contains(&address) {

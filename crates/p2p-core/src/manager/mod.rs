@@ -28,7 +28,7 @@ use crate::breaker::Breaker;
 use crate::config::{ConfigError, ManagerConfig};
 use crate::connection::{ConnId, ConnectionState, PeerConnection};
 use crate::events::ControlEvent;
-use crate::io::{Action, Input, Refusal, Setup, Wake};
+use crate::io::{Action, InboundRefusal, Input, Setup, Wake};
 use crate::mode::OperatingMode;
 use crate::peer::{Peer, PeerSource, PeerStatus};
 use crate::slots::Slots;
@@ -73,6 +73,8 @@ pub struct Manager {
     connections: BTreeMap<ConnId, Live>,
     /// Of all connections, by the other end of the socket.
     by_address: BTreeMap<SocketAddr, ConnId>,
+    /// The nonces in our versions, of all connections: one that comes back is our own.
+    nonces: BTreeSet<(u64, ConnId)>,
     /// Admitted inbound connections by where their peers listen, as they say.
     listening_peers: BTreeSet<(SocketAddr, ConnId)>,
     slots: Slots,
@@ -159,6 +161,7 @@ impl Manager {
             run: Run::Idle,
             connections: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            nonces: BTreeSet::new(),
             listening_peers: BTreeSet::new(),
             slots: Slots::default(),
             earmarks: 0,
@@ -187,11 +190,11 @@ impl Manager {
     /// closed before a byte is read.
     ///
     /// # Errors
-    /// [`Refusal`]: why not.
-    pub fn accept(&mut self, now: Instant, remote: SocketAddr) -> Result<Setup, Refusal> {
+    /// [`InboundRefusal`]: why not.
+    pub fn accept(&mut self, now: Instant, remote: SocketAddr) -> Result<Setup, InboundRefusal> {
         self.at(now);
         if self.run == Run::Stopped {
-            return Err(Refusal::NotRunning);
+            return Err(InboundRefusal::NotRunning);
         }
         if self.run == Run::Running {
             self.lift_ended_bans();
@@ -387,6 +390,7 @@ impl Manager {
         };
         self.slots.add(&connection);
         self.by_address.insert(address, conn);
+        self.nonces.insert((nonce, conn));
         let due = self.occupy(address);
         let live = Live {
             connection,

@@ -284,9 +284,7 @@ impl Manager {
     }
 
     fn is_evicting(&self) -> bool {
-        self.connections.values().any(|live| {
-            live.connection.is_inbound() && live.connection.state == ConnectionState::Failed
-        })
+        self.slots.in_state(Side::Inbound, ConnectionState::Failed) > 0
     }
 
     fn least_useful_inbound(&self) -> Option<ConnId> {
@@ -325,6 +323,11 @@ impl Manager {
     fn wind_down(&mut self) {
         if let Listener::Asked(at) | Listener::On(at, _) = self.listener {
             self.unlisten(at);
+        }
+        let sides = [Side::Inbound, Side::Outbound];
+        let closing = sides.map(|side| self.slots.in_state(side, ConnectionState::Failed));
+        if closing.iter().sum::<usize>() == self.connections.len() {
+            return;
         }
         for conn in self.connections.keys().copied().collect::<Vec<_>>() {
             self.close(conn, CloseReason::Shutdown);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use p2p_core::{
-    Ban, BanReason, CloseReason, ConnId, ConnectionState, ManagerConfig, PeerConnection, Refusal,
-    Timestamp,
+    Ban, BanReason, CloseReason, ConnId, ConnectionState, InboundRefusal, ManagerConfig,
+    PeerConnection, Timestamp,
 };
 use p2p_proto::Capacity;
 
@@ -69,30 +69,30 @@ impl Reference {
         config: &ManagerConfig,
         running: bool,
         from: SocketAddr,
-        answer: Result<Capacity, Refusal>,
+        answer: Result<Capacity, InboundRefusal>,
     ) {
         let of_ip = |full| {
             let ip = from.ip();
             self.count(|link| link.inbound && link.address.ip() == ip && link.full == full)
         };
         let with_room = || match self.pending_inbound() >= config.max_pending_inbound {
-            true => Err(Refusal::Pending),
+            true => Err(InboundRefusal::Pending),
             false => Ok(Capacity::Free),
         };
         let over = self.count(|link| link.full);
         let without_room =
             || match over >= config.max_over_capacity || of_ip(true) >= OVER_CAPACITY_PER_IP {
-                true => Err(Refusal::OverCapacity),
+                true => Err(InboundRefusal::OverCapacity),
                 false => Ok(Capacity::Full),
             };
         let expected = if !running {
-            Err(Refusal::NotRunning)
+            Err(InboundRefusal::NotRunning)
         } else if self.bans.contains_key(&from.ip()) {
-            Err(Refusal::Banned)
+            Err(InboundRefusal::Banned)
         } else if self.by_address(from).is_some() {
-            Err(Refusal::Duplicate)
+            Err(InboundRefusal::Duplicate)
         } else if of_ip(false) >= config.max_connections_per_ip() {
-            Err(Refusal::PerIp)
+            Err(InboundRefusal::PerIp)
         } else if self.held() < config.max_connections {
             // A slot may be kept for a dial.
             if self.has_evicted && answer == without_room() {

@@ -115,8 +115,8 @@ impl ManagerBuilder {
     /// [`p2p_core::Manager::with_policy`].
     ///
     /// ```
-    /// use p2p_tokio::p2p_proto::{Refusal, Version};
-    /// use p2p_tokio::{Manager, ManagerConfig, ManagerError, Network, PeerPolicy, Services};
+    /// use p2p_tokio::{Manager, ManagerConfig, ManagerError, Network};
+    /// use p2p_tokio::{PeerPolicy, Refusal, Services, Version};
     ///
     /// #[derive(Debug)]
     /// struct FullNodesOnly;

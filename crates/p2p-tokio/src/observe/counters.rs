@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use p2p_core::{
     BanReason, ConnectionError, ConnectionState, ControlEvent, DialFailure, DiscoverySource,
-    PeerStatus, Refusal,
+    InboundRefusal, PeerStatus,
 };
 use p2p_proto::{CloseReason, Command, Flow, Initiator, Side, Tally};
 
@@ -39,7 +39,7 @@ pub(crate) struct Counters {
     banned_ips: AtomicU64,
     dials: AtomicU64,
     accepted: AtomicU64,
-    refused: Named<{ Refusal::NAMES.len() }>,
+    refused: Named<{ InboundRefusal::NAMES.len() }>,
     rejected: AtomicU64,
     admitted: AtomicU64,
     failed: Ends,
@@ -177,7 +177,7 @@ impl Default for Counters {
             banned_ips: AtomicU64::new(0),
             dials: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
-            refused: Named::new(Refusal::NAMES),
+            refused: Named::new(InboundRefusal::NAMES),
             rejected: AtomicU64::new(0),
             admitted: AtomicU64::new(0),
             failed: Ends::new(),

@@ -39,7 +39,7 @@ pub struct Stats {
     pub dials: u64,
     /// Connections accepted, those that were told that there is no room included.
     pub accepted: u64,
-    /// Connections dropped unread, by [`Refusal::name`](crate::Refusal::name).
+    /// Connections dropped unread, by [`InboundRefusal::name`](crate::InboundRefusal::name).
     pub refused: BTreeMap<&'static str, u64>,
     /// Connections that were turned away after the handshake, for lack of room.
     pub rejected_over_capacity: u64,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use p2p_tokio::{
-    CloseReason, Command, ConnectionError, ControlEvent, Message, PeerSource, Refusal,
+    CloseReason, Command, ConnectionError, ControlEvent, InboundRefusal, Message, PeerSource,
 };
 use tokio::net::TcpListener;
 
@@ -53,7 +53,7 @@ async fn test_listener_rejects_banned_ip() {
             _ => None,
         })
         .await;
-    assert_eq!(reason, Refusal::Banned);
+    assert_eq!(reason, InboundRefusal::Banned);
     RemotePeer::dial(address, 3).await.shake_hands().await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use p2p_tokio::telemetry::{METRICS, MetricKind};
-use p2p_tokio::{BanReason, CloseReason, DialFailure, Refusal};
+use p2p_tokio::{BanReason, CloseReason, DialFailure, InboundRefusal};
 use serde_json::Value;
 
 fn read(name: &str) -> String {
@@ -69,7 +69,7 @@ fn the_reasons_are_all_explained() {
         CloseReason::NAMES,
         DialFailure::NAMES,
         BanReason::NAMES,
-        Refusal::NAMES,
+        InboundRefusal::NAMES,
     ];
     for name in sets.into_iter().flatten() {
         assert!(text.contains(&format!("`{name}`")), "{name}");

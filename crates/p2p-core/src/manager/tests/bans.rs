@@ -26,7 +26,7 @@ fn test_manager_updates_peer_status_on_ban() {
     }));
     assert_eq!(
         story.accept("10.0.0.1:1"),
-        Err(Refusal::Banned),
+        Err(InboundRefusal::Banned),
         "whatever the port"
     );
     story.dials.clear();
@@ -41,7 +41,7 @@ fn a_ban_holds_at_once_and_is_reported_when_it_is_stored() {
     story.store = Store::Fails;
     story.command(Command::Ban(address(0).ip()));
     assert_eq!(story.closes.len(), 1);
-    assert_eq!(story.accept("10.0.0.1:1"), Err(Refusal::Banned));
+    assert_eq!(story.accept("10.0.0.1:1"), Err(InboundRefusal::Banned));
     let banned = |story: &Story| story.events(is_ban);
     let failed = |event: &ControlEvent| matches!(event, ControlEvent::StoreFailed { .. });
     assert!(story.events.iter().any(failed));
@@ -134,7 +134,7 @@ fn the_record_of_an_ip_decides_and_one_that_says_only_banned_is_an_operators() {
         (story.status(0), story.status(1)),
         (PeerStatus::Banned, PeerStatus::Unknown)
     );
-    assert_eq!(story.accept("10.0.0.1:1"), Err(Refusal::Banned));
+    assert_eq!(story.accept("10.0.0.1:1"), Err(InboundRefusal::Banned));
     story.pass(Duration::from_secs(48 * 3600));
     story.command(Command::Unban(address(0).ip()));
     assert!(story.dialled().contains(&address(0)));

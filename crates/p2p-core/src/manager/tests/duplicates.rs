@@ -14,10 +14,13 @@ fn test_prevents_duplicate_outbound_connections() {
 fn test_prevents_duplicate_inbound_connections() {
     let mut story = Story::with_peers(0);
     story.accept("10.0.0.1:4000").unwrap();
-    assert_eq!(story.accept("10.0.0.1:4000"), Err(Refusal::Duplicate));
+    assert_eq!(
+        story.accept("10.0.0.1:4000"),
+        Err(InboundRefusal::Duplicate)
+    );
     assert_eq!(
         story.accept("[::ffff:10.0.0.1]:4000"),
-        Err(Refusal::Duplicate)
+        Err(InboundRefusal::Duplicate)
     );
     assert!(story.accept("10.0.0.1:4001").is_ok());
 }
@@ -28,7 +31,7 @@ fn test_rejects_duplicate_active_connection() {
     story.establish_all();
     assert_eq!(
         story.accept(&address(0).to_string()),
-        Err(Refusal::Duplicate)
+        Err(InboundRefusal::Duplicate)
     );
 }
 

@@ -34,9 +34,15 @@ fn over_capacity_handshakes_are_bounded_in_all_and_by_ip() {
     story.accept("10.0.0.9:1").unwrap();
     story.accept("10.0.0.1:1").unwrap();
     story.accept("10.0.0.1:2").unwrap();
-    assert_eq!(story.accept("10.0.0.1:3"), Err(Refusal::OverCapacity));
+    assert_eq!(
+        story.accept("10.0.0.1:3"),
+        Err(InboundRefusal::OverCapacity)
+    );
     story.accept("10.0.0.2:1").unwrap();
-    assert_eq!(story.accept("10.0.0.3:1"), Err(Refusal::OverCapacity));
+    assert_eq!(
+        story.accept("10.0.0.3:1"),
+        Err(InboundRefusal::OverCapacity)
+    );
 }
 
 #[test]

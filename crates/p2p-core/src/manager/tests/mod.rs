@@ -155,7 +155,7 @@ impl Story {
         if let Some((at, wake)) = self.manager.poll_timeout() {
             assert!(at > self.now, "{wake:?} lies in the past");
         }
-        self.check_counts();
+        self.check_tables();
     }
 
     fn persist(&mut self, batch: BatchId, peers: Vec<Peer>, gone: &[Uuid]) {
@@ -189,13 +189,19 @@ impl Story {
         self.events.iter().filter(|event| kind(event)).count()
     }
 
-    /// The counts are what a count of the connections gives.
-    fn check_counts(&self) {
+    /// Counts and indexes are what a look at all connections gives.
+    fn check_tables(&self) {
         let mut slots = Slots::default();
+        let mut by_address = BTreeMap::new();
+        let mut nonces = BTreeSet::new();
         for connection in self.manager.connections() {
             slots.add(connection);
+            by_address.insert(connection.address, connection.id);
+            nonces.insert((connection.our_nonce, connection.id));
         }
         assert_eq!(slots, self.manager.slots);
+        assert_eq!(by_address, self.manager.by_address);
+        assert_eq!(nonces, self.manager.nonces);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -248,7 +254,7 @@ impl Story {
         self.input(Input::DialFailed { conn, failure });
     }
 
-    fn accept(&mut self, from: &str) -> Result<ConnId, Refusal> {
+    fn accept(&mut self, from: &str) -> Result<ConnId, InboundRefusal> {
         let remote = from.parse().unwrap();
         let accepted = self
             .manager

@@ -17,7 +17,7 @@ fn shutdown_closes_everything_and_says_when_it_is_done() {
     assert!(!stopped(&story));
     story.close_all_told();
     assert!(stopped(&story));
-    assert_eq!(story.accept("10.0.0.1:1"), Err(Refusal::NotRunning));
+    assert_eq!(story.accept("10.0.0.1:1"), Err(InboundRefusal::NotRunning));
     assert_eq!(story.manager.poll_timeout(), None);
 }
 
@@ -28,7 +28,7 @@ fn after_the_end_nothing_follows() {
     let told = story.events.len();
     story.command(Command::Ban(address(1).ip()));
     story.command(Command::AddPeer(address(1)));
-    assert_eq!(story.accept("10.1.0.1:1"), Err(Refusal::NotRunning));
+    assert_eq!(story.accept("10.1.0.1:1"), Err(InboundRefusal::NotRunning));
     story.manager.update_config(story.now, config()).unwrap();
     story.pass(Duration::from_secs(3600));
     assert_eq!(story.events.len(), told);

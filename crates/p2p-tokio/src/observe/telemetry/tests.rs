@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
-use p2p_core::{BanReason, ConnectionError, ControlEvent, Peer, Refusal};
+use p2p_core::{BanReason, ConnectionError, ControlEvent, InboundRefusal, Peer};
 use p2p_proto::{
     Capacity, Clock, CloseReason, Command, Config, Connection, EncodedMessage, Message, Network,
     Params, Reject, RejectCode, Side, UserAgent, Violation,
@@ -69,7 +69,7 @@ fn suffer(counters: &Counters, n: u64) {
         reason: ban,
         until: None,
     });
-    let reason = Refusal::Banned;
+    let reason = InboundRefusal::Banned;
     counters.control_event(&ControlEvent::InboundConnectionRejected { address, reason });
     hear(counters, address, Command::new(&format!("x{n}")).unwrap());
 }
