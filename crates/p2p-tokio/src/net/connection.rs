@@ -222,9 +222,12 @@ impl Driver {
         let mut had_events = false;
         loop {
             let news = self.next_news(&mut had_events);
+            let had_no_room = self.outbox.is_blocked();
             // Before anything is waited for.
             self.outbox.flush();
             match news {
+                // There is room by now: nobody will wake us for it, and more may come out.
+                None if had_no_room && !self.outbox.is_blocked() => {}
                 None => return Ok(had_events),
                 Some(News::ForManager(input)) => self.owner.report(input).await,
                 Some(News::End(reason)) => return Err(reason),

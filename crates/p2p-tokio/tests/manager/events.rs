@@ -274,6 +274,30 @@ async fn what_came_at_once_is_delivered_to_its_end_however_little_room_there_is(
     }
 }
 
+/// Reader and connection on processors of their own: room comes at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_that_comes_while_a_connection_looks_for_it_is_not_overlooked() {
+    let (node, mut talker) = connected(listening()).await;
+    let filter = Filter::commands([Command::PING]);
+    let mut narrow = node.manager.subscribe_lossless(filter, 8);
+    let count = 200_000;
+    let sender = tokio::spawn(async move {
+        for n in 0..count {
+            talker.send(numbered(n)).await;
+        }
+        talker
+    });
+    let mut next = 0;
+    while next < count {
+        let event = tokio::time::timeout(PATIENCE, narrow.recv()).await;
+        if let PeerEvent::Message(event) = event.expect("the next one comes").unwrap() {
+            assert_eq!(number(&event.message), Some(next));
+            next += 1;
+        }
+    }
+    sender.await.unwrap();
+}
+
 #[tokio::test]
 async fn room_that_was_kept_for_what_a_subscriber_does_not_want_is_given_back() {
     let (node, mut talker) = connected(listening()).await;
