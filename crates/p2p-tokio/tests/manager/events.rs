@@ -280,15 +280,18 @@ async fn room_that_comes_while_a_connection_looks_for_it_is_not_overlooked() {
     let (node, mut talker) = connected(listening()).await;
     let filter = Filter::commands([Command::PING]);
     let mut narrow = node.manager.subscribe_lossless(filter, 8);
-    let count = 200_000;
+    let (rounds, at_once) = (500, 400);
     let sender = tokio::spawn(async move {
-        for n in 0..count {
-            talker.send(numbered(n)).await;
+        for last in (1..=rounds).map(|round| round * at_once - 1) {
+            talker
+                .send_all((last + 1 - at_once..last).map(numbered))
+                .await;
+            talker.barrier(last).await;
         }
         talker
     });
     let mut next = 0;
-    while next < count {
+    while next < rounds * at_once {
         let event = tokio::time::timeout(PATIENCE, narrow.recv()).await;
         if let PeerEvent::Message(event) = event.expect("the next one comes").unwrap() {
             assert_eq!(number(&event.message), Some(next));
