@@ -2,7 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::files;
 
@@ -17,6 +19,9 @@ pub(super) trait Disk: Send {
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// A file to append to.
     fn append(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// What has this name, open, so that its room stays taken when the name is another's; `None`
+    /// where that cannot be had.
+    fn hold(&mut self, path: &Path) -> Option<Box<dyn Replaced>>;
     /// Replaces `to`.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&mut self, path: &Path) -> io::Result<()>;
@@ -34,9 +39,36 @@ pub(super) trait DiskFile: Send {
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
+/// A file whose name is another's by now. A file system that frees a large one at once lets every
+/// sync wait for that, so its room is given back in pieces; what is left when it is dropped, at once.
+pub(super) trait Replaced: Send {
+    /// Cuts a piece of this length off its end; whether there is more. One that still has a name
+    /// is somebody's, and stays whole.
+    fn shrink(&mut self, piece: u64) -> io::Result<bool>;
+}
+
 /// The file system of the machine.
 #[derive(Debug)]
-pub(super) struct RealDisk;
+pub(super) struct RealDisk {
+    /// The store's file. Who may read it is for its owner to say: what is made beside it keeps that
+    /// from its first byte.
+    file: PathBuf,
+}
+
+impl RealDisk {
+    pub(super) fn new(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+        }
+    }
+
+    fn protect(&self, made: &File) -> io::Result<()> {
+        match fs::metadata(&self.file) {
+            Ok(metadata) if metadata.is_file() => made.set_permissions(metadata.permissions()),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Disk for RealDisk {
     fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -55,16 +87,41 @@ impl Disk for RealDisk {
     }
 
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::create(path)?))
-    }
-
-    fn append(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let file = File::create(path)?;
+        self.protect(&file)?;
         Ok(Box::new(file))
     }
 
+    fn append(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let is_made = !self.exists(path);
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        if is_made {
+            self.protect(&file)?;
+        }
+        Ok(Box::new(file))
+    }
+
+    #[cfg(unix)]
+    fn hold(&mut self, path: &Path) -> Option<Box<dyn Replaced>> {
+        // What stands behind a link is not replaced, and a pipe would wait for its reader.
+        if !path.symlink_metadata().ok()?.is_file() {
+            return None;
+        }
+        // There may be none, or none that we may write: its room then goes back at once.
+        let file = OpenOptions::new().write(true).open(path).ok()?;
+        // Of a file with another name only this one goes. Systems that count no names say 0.
+        let is_ours = file.metadata().is_ok_and(|metadata| metadata.nlink() == 1);
+        is_ours.then(|| Box::new(file) as Box<dyn Replaced>)
+    }
+
+    #[cfg(not(unix))]
+    fn hold(&mut self, _: &Path) -> Option<Box<dyn Replaced>> {
+        // Nothing tells whether it has another name, and one that is open cannot always be replaced.
+        None
+    }
+
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        // Who may read the file is for its owner to say: what takes its place keeps that.
+        // It may have been changed since.
         if let Ok(metadata) = fs::metadata(to)
             && metadata.is_file()
         {
@@ -101,5 +158,19 @@ impl DiskFile for File {
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.set_len(length)?;
         self.sync_data()
+    }
+}
+
+#[cfg(unix)]
+impl Replaced for File {
+    fn shrink(&mut self, piece: u64) -> io::Result<bool> {
+        let metadata = self.metadata()?;
+        // Linked or moved away since. A file without a name never gets one again.
+        if metadata.nlink() > 0 {
+            return Ok(false);
+        }
+        let left = metadata.len().saturating_sub(piece);
+        self.set_len(left)?;
+        Ok(left > 0)
     }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, Replaced};
 
 /// What a journal begins with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ impl Journal {
         result
     }
 
-    /// Starts another file, with these entries only.
+    /// Starts another file, with these entries only. Hands back the one before, if it can be held.
     pub(super) fn replace(
         &mut self,
         disk: &mut dyn Disk,
@@ -149,20 +149,21 @@ impl Journal {
         temporary: &Path,
         lineage: Uuid,
         entries: &[u8],
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Box<dyn Replaced>>> {
         let mut file = disk.create(temporary)?;
         let header = header(lineage);
         file.write(&header)?;
         file.write(entries)?;
         file.sync()?;
         self.is_named = false;
+        let held = disk.hold(path);
         disk.rename(temporary, path)?;
         self.file = None;
         self.ragged = false;
         self.length = (header.len() + entries.len()) as u64;
         disk.sync_folder(path)?;
         self.is_named = true;
-        Ok(())
+        Ok(held)
     }
 
     fn try_append(

@@ -51,6 +51,11 @@ use writer::{Job, Paths, QUEUE, Writer};
 /// The file may be written or edited by hand while no store has it open: `{"peers":[…]}` is
 /// enough. Fields and records that this version does not know are kept and written back.
 ///
+/// Saves need room for the file twice. What a save replaces loses its name, and on Unix its room
+/// during the next save, a piece at a time: to free a large file at once would hold up bans. Who has it
+/// open, as a backup that copies it, can read it whole until that save begins. One that has another
+/// name by then, as a hard link, stays as it is.
+///
 /// # What it survives
 ///
 /// A crash or loss of power at any instant: no ban is lost that was reported as stored, and of the
@@ -105,7 +110,7 @@ impl InMemoryPeerStore {
         let path = resolved(path.as_ref())?;
         let paths = Paths::of(&path);
         let lock = lock(&paths)?;
-        Self::start(Box::new(RealDisk), paths, Some(lock))
+        Self::start(Box::new(RealDisk::new(&path)), paths, Some(lock))
     }
 
     /// A store at `peer_store_file_path`; one without a file if there is no such path.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, Replaced};
 use super::file::{Composer, Head};
 use super::state::Shared;
 use super::writer::Paths;
@@ -17,6 +17,9 @@ const STEP: usize = 512;
 /// Bytes after which a file under way is synced: no ban can be written meanwhile, nor while the sync
 /// at the end finds more to do.
 const SYNC: usize = 256 << 10;
+/// Bytes of a replaced file that are given back in one step: more than a step writes, so that the room
+/// taken does not grow; few, for the next sync waits until they are free.
+const PIECE: u64 = 256 << 10;
 
 /// A save under way. A few records at a time: those that change meanwhile are in it as they were
 /// or as they became, and what must not be lost of that is in the journal, which goes on.
@@ -26,6 +29,10 @@ pub(super) struct Save {
     last: Option<Uuid>,
     unsynced: usize,
     stage: Stage,
+    /// What earlier saves have replaced.
+    replaced: Vec<Box<dyn Replaced>>,
+    /// What this one has replaced, for the next one to give back: who reads it has until then.
+    pub(super) held: Option<Box<dyn Replaced>>,
     /// What it contains at least.
     pub(super) version: u64,
     pub(super) covered: u64,
@@ -40,12 +47,13 @@ enum Stage {
 }
 
 impl Save {
-    /// Begins.
+    /// Begins. What earlier saves have replaced is given back on the way.
     pub(super) fn begin(
         disk: &mut dyn Disk,
         paths: &Paths,
         shared: &Shared,
         head: &Head,
+        replaced: Vec<Box<dyn Replaced>>,
     ) -> io::Result<Self> {
         let file = disk.create(&paths.temporary)?;
         let (version, covered) = {
@@ -58,6 +66,8 @@ impl Save {
             last: None,
             unsynced: 0,
             stage: Stage::Writing,
+            replaced,
+            held: None,
             version,
             covered,
             journaled: Vec::new(),
@@ -91,14 +101,33 @@ impl Save {
                     }
                     None => self.end(unreadable)?,
                 }
+                self.give_back();
                 Ok(false)
             }
             Stage::Written => {
+                if self.give_back() {
+                    return Ok(false);
+                }
+                let held = disk.hold(&paths.file);
                 disk.rename(&paths.temporary, &paths.file)?;
                 disk.sync_folder(&paths.file)?;
+                // Not before: what is cut must not come back under its name in a crash.
+                self.held = held;
                 Ok(true)
             }
         }
+    }
+
+    /// Gives back a piece of what was replaced; whether there was any.
+    fn give_back(&mut self) -> bool {
+        let Some(replaced) = self.replaced.last_mut() else {
+            return false;
+        };
+        // One that cannot be cut gives back its room when it is closed: no harm but a wait.
+        if !replaced.shrink(PIECE).unwrap_or(false) {
+            self.replaced.pop();
+        }
+        true
     }
 
     fn end(&mut self, unreadable: &[Box<RawValue>]) -> io::Result<()> {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::disk::Disk;
+use super::disk::{Disk, Replaced};
 use super::file::Head;
 use super::journal::{Entry, Journal, framed};
 use super::save::Save;
@@ -84,6 +84,8 @@ pub(super) struct Writer {
     next: Vec<Done>,
     /// The count of changes that the file contains; none if it is not ours yet.
     saved: Option<u64>,
+    /// Files that the last save has replaced. The next one gives back their room.
+    replaced: Vec<Box<dyn Replaced>>,
     journal_limit: u64,
 }
 
@@ -107,6 +109,7 @@ impl Writer {
             saving: Vec::new(),
             next: Vec::new(),
             saved: None,
+            replaced: Vec::new(),
             journal_limit: JOURNAL_LIMIT,
         }
     }
@@ -214,16 +217,22 @@ impl Writer {
         let path = &self.paths.journal;
         let disk = self.disk.as_mut();
         let result = self.journal.append(disk, path, self.head.lineage, lines);
-        if result.is_ok()
-            && let Some(save) = &mut self.save
-        {
-            save.journaled.extend_from_slice(lines);
+        match &result {
+            Ok(()) => {
+                if let Some(save) = &mut self.save {
+                    save.journaled.extend_from_slice(lines);
+                }
+            }
+            // If it is for room, there is some: who tries again finds it.
+            Err(_) => self.replaced.clear(),
         }
         result.map_err(|error| StoreError::io("write", path, error))
     }
 
     fn begin(&mut self) {
-        match Save::begin(self.disk.as_mut(), &self.paths, &self.shared, &self.head) {
+        let replaced = std::mem::take(&mut self.replaced);
+        let disk = self.disk.as_mut();
+        match Save::begin(disk, &self.paths, &self.shared, &self.head, replaced) {
             Ok(save) => self.save = Some(save),
             Err(error) => self.failed(error),
         }
@@ -238,6 +247,7 @@ impl Writer {
         self.saved = Some(saved.version);
         self.head.covered = saved.covered;
         self.shared.write().settle_to(saved.covered);
+        self.replaced.extend(saved.held);
         let mut result = Ok(());
         if self.journal.length() > 0 {
             let Paths {
@@ -248,6 +258,7 @@ impl Writer {
             result = self
                 .journal
                 .replace(disk, journal, temporary, lineage, &saved.journaled)
+                .map(|held| self.replaced.extend(held))
                 .map_err(|error| StoreError::io("replace", journal, error));
         }
         match &result {

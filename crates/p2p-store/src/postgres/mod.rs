@@ -90,7 +90,9 @@ impl PostgresPeerStore {
         Self::connect_with(config, NoTls, PostgresOptions::default()).await
     }
 
-    /// Connects with any TLS that [`tokio_postgres`] takes.
+    /// Connects with any TLS that [`tokio_postgres`] takes, such as `tokio-postgres-rustls` makes.
+    /// Let `config` say `sslmode=require`: by default a server that offers no TLS, or whoever
+    /// speaks in its place, is talked to without.
     ///
     /// # Errors
     /// [`StoreError::Backend`]: the server cannot be reached, or refuses, or an option is not

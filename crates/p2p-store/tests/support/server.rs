@@ -31,6 +31,41 @@ impl Server {
 
     /// One with these settings beside the usual ones (`-c name=value …`).
     pub(crate) fn start(settings: &'static str) -> Self {
+        let server = Self::stopped(settings);
+        server.up();
+        server
+    }
+
+    /// One that takes connections with TLS only; its certificate is for its IP, and from a root of
+    /// its own, whose certificate (PEM) comes with it.
+    pub(crate) fn secured() -> (Self, PathBuf) {
+        let server = Self::stopped("-c ssl=on");
+        let rules = Path::new(&server.data()).join("pg_hba.conf");
+        fs::write(rules, "hostssl all all 127.0.0.1/32 trust\n").unwrap();
+        let root = ["-keyout", "root.key", "-out", "root.crt"];
+        server.certify("/CN=root", &root, "basicConstraints=critical,CA:TRUE");
+        // Where the server looks by itself. It starts only if nobody else can read the key.
+        let own = ["-keyout", "data/server.key", "-out", "data/server.crt"];
+        let signed = [own, ["-CA", "root.crt", "-CAkey", "root.key"]].concat();
+        server.certify("/CN=server", &signed, "subjectAltName=IP:127.0.0.1");
+        let root = server.folder.join("root.crt");
+        server.up();
+        (server, root)
+    }
+
+    fn certify(&self, subject: &str, files: &[&str], extension: &str) {
+        let request = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 \
+                       -config request.conf";
+        // The system's own settings add extensions that contradict ours.
+        let settings = self.folder.join("request.conf");
+        fs::write(settings, "[req]\ndistinguished_name = name\n[name]\n").unwrap();
+        let mut arguments: Vec<_> = request.split_whitespace().collect();
+        arguments.extend(["-subj", subject, "-addext", extension]);
+        arguments.extend(files);
+        self.run_program(Path::new("openssl"), &arguments);
+    }
+
+    fn stopped(settings: &'static str) -> Self {
         let programs = programs();
         let folder = Folder::new().keep();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,7 +98,6 @@ impl Server {
                 "--no-sync",
             ],
         );
-        server.up();
         server
     }
 
@@ -101,8 +135,11 @@ impl Server {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let program = self.programs.join(program);
-        let mut command = as_owner(&program);
+        self.run_program(&self.programs.join(program), arguments);
+    }
+
+    fn run_program(&self, program: &Path, arguments: &[&str]) {
+        let mut command = as_owner(program);
         // What it starts must not hold our output open.
         let Output { status, .. } = command
             .args(arguments)

@@ -9,7 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::super::disk::{Disk, DiskFile};
+use rand::{RngExt as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::super::disk::{Disk, DiskFile, Replaced};
 
 /// A disk, shared by whoever has a clone.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,8 @@ struct Sim {
     power: Option<usize>,
     /// Whether there is room for more.
     is_full: bool,
+    /// Whether files that were replaced cannot be cut.
+    refuses_to_shrink: bool,
     operations: usize,
 }
 
@@ -57,6 +62,18 @@ impl SimDisk {
         self.lock().is_full = is_full;
     }
 
+    pub(super) fn refuse_to_shrink(&self) {
+        self.lock().refuses_to_shrink = true;
+    }
+
+    /// Bytes of files that have no name.
+    pub(super) fn nameless(&self) -> usize {
+        let sim = self.lock();
+        let named = |file: &usize| sim.names.values().any(|named| named == file);
+        let files = (0..sim.files.len()).filter(|file| !named(file));
+        files.map(|file| sim.files[file].now.len()).sum()
+    }
+
     /// Operations since the beginning.
     pub(super) fn operations(&self) -> usize {
         self.lock().operations
@@ -77,11 +94,9 @@ impl SimDisk {
     }
 
     /// What is there when the power is back. `luck` decides what of the rest.
-    pub(super) fn after_power_loss(&self, mut luck: u64) -> Self {
-        let mut draw = |limit: usize| {
-            luck = luck.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (luck >> 33) as usize % limit
-        };
+    pub(super) fn after_power_loss(&self, luck: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(luck);
+        let mut draw = |limit: usize| rng.random_range(0..limit);
         let sim = self.lock();
         let mut after = Sim {
             names: sim.durable_names.clone(),
@@ -190,6 +205,12 @@ impl Disk for SimDisk {
         }
     }
 
+    fn hold(&mut self, path: &Path) -> Option<Box<dyn Replaced>> {
+        let file = *self.operate().ok()?.names.get(path)?;
+        let disk = self.clone();
+        Some(Box::new(SimFile { disk, file }))
+    }
+
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let mut sim = self.operate().map_err(|(_, error)| error)?;
         sim.rename(Renaming::Rename(from.into(), to.into()));
@@ -248,5 +269,21 @@ impl DiskFile for SimFile {
         content.now.truncate(length as usize);
         content.durable = content.now.clone();
         Ok(())
+    }
+}
+
+impl Replaced for SimFile {
+    fn shrink(&mut self, piece: u64) -> io::Result<bool> {
+        let mut sim = self.disk.operate().map_err(|(_, error)| error)?;
+        if sim.refuses_to_shrink {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        assert!(
+            sim.names.values().all(|&named| named != self.file),
+            "it was replaced"
+        );
+        let content = &mut sim.files[self.file].now;
+        content.truncate(content.len().saturating_sub(piece as usize));
+        Ok(!content.is_empty())
     }
 }
