@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::{Manager, SendMessageError};
 use crate::events::{BitcoinMessages, ControlEvents, Events, Filter, LosslessEvents};
 
+/// Payload bytes that take long to hash, some 40 µs: others have their turn after that.
+const LARGE: usize = 64 << 10;
+
 impl Manager {
     /// A view of what happens to connections, peers, the listener and the node, from now on.
     ///
@@ -113,7 +116,13 @@ impl Manager {
         let link = self.shared.links.pin().get(&peer_id).cloned();
         let link = link.ok_or(SendMessageError::UnknownPeer(peer_id))?;
         let message = Arc::new(EncodedMessage::new(self.shared.network, &message));
-        Ok(link.send(message).await?)
+        let is_large = message.payload_len() >= LARGE;
+        link.send(message).await?;
+        if is_large {
+            // The connection's task may be behind this one, on the same processor.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Queues a message for a peer if there is room.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 /// messages, so that thousands of idle connections cost little.
 const MIN_READ: usize = 4 * 1024;
 /// The largest read: more than this costs memory and saves nothing.
-const MAX_READ: usize = 256 * 1024;
+const MAX_READ: usize = 64 * 1024;
 /// Buffers handed to the kernel in one write.
 const MAX_SLICES: usize = 16;
 /// How long a peer may take to hang up after we did.
