@@ -160,16 +160,20 @@ impl Node {
         self.input(net, Input::Command(command));
     }
 
-    /// Puts another configuration into force, if it is valid.
+    /// Puts another configuration into force, if it is valid; while the node is down, for its next
+    /// start.
     pub fn configure(&mut self, net: &mut Network, config: ManagerConfig) {
         let now = self.now(net);
-        if let Some(running) = &mut self.running {
-            let result = running.manager.update_config(now, config.clone());
-            running.told = true;
-            net.note(self.host, format_args!("configured: {result:?}"));
-            if result.is_ok() {
-                self.spec.config = config;
+        let result = match &mut self.running {
+            Some(running) => {
+                running.told = true;
+                running.manager.update_config(now, config.clone())
             }
+            None => config.validate(),
+        };
+        net.note(self.host, format_args!("configured: {result:?}"));
+        if result.is_ok() {
+            self.spec.config = config;
         }
         self.pump(net);
     }
