@@ -13,6 +13,7 @@ mod dialling;
 mod dns;
 mod events;
 mod faults;
+mod hanging;
 mod listener;
 mod outside;
 mod proxy;

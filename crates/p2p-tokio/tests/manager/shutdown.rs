@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_tokio::{InMemoryPeerStore, Manager, PeerStore, StoreError};
+use p2p_tokio::Manager;
 use tokio::net::TcpStream;
 
+use crate::hanging::Hanging;
 use crate::support::*;
 
 /// Tasks of this test's runtime.
@@ -43,72 +44,10 @@ async fn test_graceful_shutdown_with_active_connections() {
     assert_eq!(tasks(), before, "no task is left");
 }
 
-/// Works, until it is told to hang.
-struct Hanging {
-    store: InMemoryPeerStore,
-    hangs: std::sync::atomic::AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl PeerStore for Hanging {
-    async fn create(&self, peer: &p2p_tokio::Peer) -> Result<(), StoreError> {
-        self.store.create(peer).await
-    }
-
-    async fn read(&self, id: uuid::Uuid) -> Result<p2p_tokio::Peer, StoreError> {
-        self.store.read(id).await
-    }
-
-    async fn update(&self, peer: &p2p_tokio::Peer) -> Result<(), StoreError> {
-        self.store.update(peer).await
-    }
-
-    async fn delete(&self, id: uuid::Uuid) -> Result<(), StoreError> {
-        self.store.delete(id).await
-    }
-
-    async fn list_all(&self) -> Result<Vec<p2p_tokio::Peer>, StoreError> {
-        self.store.list_all().await
-    }
-
-    async fn find_by_status(
-        &self,
-        status: p2p_tokio::PeerStatus,
-    ) -> Result<Vec<p2p_tokio::Peer>, StoreError> {
-        self.store.find_by_status(status).await
-    }
-
-    async fn find_by_ip_port(
-        &self,
-        ip: std::net::IpAddr,
-        port: u16,
-    ) -> Result<Option<p2p_tokio::Peer>, StoreError> {
-        self.store.find_by_ip_port(ip, port).await
-    }
-
-    async fn find_by_ip(&self, ip: std::net::IpAddr) -> Result<Vec<p2p_tokio::Peer>, StoreError> {
-        self.store.find_by_ip(ip).await
-    }
-
-    async fn count_by_status(&self, status: p2p_tokio::PeerStatus) -> Result<usize, StoreError> {
-        self.store.count_by_status(status).await
-    }
-
-    async fn apply(&self, peers: &[p2p_tokio::Peer]) -> Result<(), StoreError> {
-        if self.hangs.load(std::sync::atomic::Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        self.store.apply(peers).await
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_hangs_does_not_hold_up_the_end_for_long() {
     let before = tasks();
-    let store = Arc::new(Hanging {
-        store: InMemoryPeerStore::new(),
-        hangs: true.into(),
-    });
+    let store = Arc::new(Hanging::default());
     let manager = Manager::new(config(), store).unwrap();
     manager.start().await.unwrap();
     let address = "127.0.0.1:1".parse().unwrap();

@@ -11,6 +11,9 @@ mod capture;
 #[cfg(feature = "telemetry")]
 mod docs;
 mod floods;
+#[cfg(feature = "telemetry")]
+#[path = "../manager/hanging.rs"]
+mod hanging;
 mod logs;
 #[cfg(feature = "telemetry")]
 mod receiver;

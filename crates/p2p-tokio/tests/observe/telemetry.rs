@@ -1,5 +1,6 @@
 //! What a collector receives, compared with what a scenario did.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use p2p_tokio::{Manager, ManagerConfig, ManagerError, Message};
@@ -7,6 +8,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::capture::Lines;
+use crate::hanging::Hanging;
 use crate::receiver::{Receiver, text};
 use crate::support::*;
 
@@ -300,6 +302,29 @@ async fn a_collector_that_hangs_does_not_hold_up_the_end() {
     let took = start.elapsed();
     // Less than its exports may take.
     assert!(took < Duration::from_millis(4500), "{took:?}");
+}
+
+/// The store takes all of the time there is, and nothing is left for the collector.
+#[tokio::test]
+async fn a_store_and_a_collector_that_both_hang_hold_up_the_end_no_longer_than_one() {
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", hangs.local_addr().unwrap());
+    let builder = Manager::builder(exporting(config(), endpoint))
+        .telemetry_interval(PATIENCE)
+        .store(Arc::new(Hanging::default()));
+    let manager = builder.build().unwrap();
+    manager.start().await.unwrap();
+    // The address is to be stored.
+    manager
+        .add_peer("127.0.0.1:1".parse().unwrap())
+        .await
+        .unwrap();
+    let start = Instant::now();
+    manager.shutdown().await;
+    let took = start.elapsed();
+    let promised = Duration::from_secs(10);
+    assert!(took >= promised, "nothing hung: {took:?}");
+    assert!(took < promised + Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
