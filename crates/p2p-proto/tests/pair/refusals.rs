@@ -9,10 +9,10 @@ use p2p_proto::{
 };
 
 use crate::support::driver::{
-    Driver, NETWORK, config, frame, ping, rejects, secs, unknown, version, version_message,
+    Driver, NETWORK, config, frame, rejects, unknown, version, version_message,
 };
 use crate::support::pair::Pair;
-use crate::{BOTH, answer_pings, closes_with, header, reject, said_by};
+use crate::{BOTH, closes_with, header, reject, said_by};
 
 #[test]
 fn test_handshake_validation_rejects_wrong_network() {
