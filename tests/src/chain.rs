@@ -79,7 +79,7 @@ impl Chain {
     pub fn tip(&self) -> BlockHeader {
         self.blocks
             .last()
-            .map_or_else(Self::genesis, |block| *block.header())
+            .map_or_else(Self::genesis, |block| block.header())
     }
 
     /// Mines a block on top.
@@ -141,7 +141,7 @@ impl Chain {
         let stop = known(locator.stop()).map_or(usize::MAX, |at| at + 1);
         let headers = self.blocks.iter().take(stop).skip(start);
         headers
-            .map(|block| *block.header())
+            .map(|block| block.header())
             .take(MAX_HEADERS)
             .collect()
     }

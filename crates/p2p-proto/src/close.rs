@@ -57,7 +57,7 @@ pub enum CloseReason {
     WriteTimeout,
     /// The peer rejected our version and hung up.
     #[error("rejected by the peer: {0}")]
-    RejectedByPeer(Reject),
+    RejectedByPeer(Box<Reject>),
     /// The transport ended.
     #[error("{0}")]
     Network(NetworkFailure),
@@ -348,7 +348,7 @@ mod tests {
             CloseReason::HandshakeTimeout,
             CloseReason::PingTimeout,
             CloseReason::WriteTimeout,
-            CloseReason::RejectedByPeer(reject),
+            CloseReason::RejectedByPeer(Box::new(reject)),
             NetworkFailure::Eof.into(),
             NetworkFailure::Reset.into(),
             NetworkFailure::BrokenPipe.into(),

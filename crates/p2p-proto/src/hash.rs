@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -38,7 +39,7 @@ impl Hash256 {
 
     /// The double SHA-256 of `data`.
     pub fn of(data: &[u8]) -> Self {
-        Self(Sha256::digest(Sha256::digest(data)).into())
+        Self(of_digest(&state_of(data)))
     }
 
     /// The double SHA-256 of two hashes side by side: their parent in a merkle tree.
@@ -140,7 +141,13 @@ impl Sha256d {
 
     /// The hash of all pieces.
     pub fn finish(self) -> Hash256 {
-        Hash256(Sha256::digest(self.0.finalize()).into())
+        let digest = self.0.finalize();
+        let (words, _) = digest.as_chunks();
+        let mut state = State::default();
+        for (word, bytes) in state.iter_mut().zip(words) {
+            *word = u32::from_be_bytes(*bytes);
+        }
+        Hash256(of_digest(&state))
     }
 
     /// The frame checksum of all pieces: the first four bytes of the hash.
@@ -165,6 +172,63 @@ pub fn checksum(payload: &[u8]) -> [u8; 4] {
     first_four(&Hash256::of(payload))
 }
 
+/// What SHA-256 works on: a digest, once all blocks have been through it.
+type State = [u32; 8];
+
+/// What it begins with (FIPS 180-4, 5.3.3).
+const INITIAL: State = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+const BLOCK: usize = 64;
+/// Where the length stands that ends the last block.
+const LENGTH_AT: usize = BLOCK - 8;
+
+/// SHA-256 of data that is all there.
+///
+/// Most messages are a few blocks long, and a hasher that may be given more at any time takes as
+/// long to end as a block takes: here the padding is written where it belongs at once.
+fn state_of(data: &[u8]) -> State {
+    let mut state = INITIAL;
+    let (blocks, rest) = data.as_chunks::<BLOCK>();
+    compress256(&mut state, blocks);
+    let mut last = [[0; BLOCK]; 2];
+    let bytes = last.as_flattened_mut();
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes[rest.len()] = 0x80;
+    // The length takes a block of its own where no room is left for it.
+    let count = 1 + usize::from(rest.len() >= LENGTH_AT);
+    let bits = 8 * data.len() as u64;
+    bytes[count * BLOCK - 8..count * BLOCK].copy_from_slice(&bits.to_be_bytes());
+    compress256(&mut state, &last[..count]);
+    state
+}
+
+/// SHA-256 of a digest: one block.
+fn of_digest(digest: &State) -> [u8; 32] {
+    let mut block = [0; BLOCK];
+    put_words(digest, &mut block);
+    block[32] = 0x80;
+    block[LENGTH_AT..].copy_from_slice(&256_u64.to_be_bytes());
+    let mut state = INITIAL;
+    compress256(&mut state, &[block]);
+    let mut hash = [0; 32];
+    put_words(&state, &mut hash);
+    hash
+}
+
+fn put_words(state: &State, out: &mut [u8]) {
+    for (bytes, word) in out.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
 fn first_four(hash: &Hash256) -> [u8; 4] {
     let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]
@@ -183,6 +247,21 @@ mod tests {
         assert_eq!(hash.to_string().parse(), Ok(hash));
         assert_eq!(hash.to_string().to_uppercase().parse(), Ok(hash));
         assert_eq!(format!("{hash:?}"), hash.to_string());
+    }
+
+    #[test]
+    fn data_of_every_length_has_the_hash_that_the_library_finds() {
+        let data: Vec<u8> = (0..400).map(|i| i as u8).collect();
+        for end in 0..data.len() {
+            let data = &data[..end];
+            let expected: [u8; 32] = Sha256::digest(Sha256::digest(data)).into();
+            assert_eq!(Hash256::of(data).as_bytes(), &expected, "{end}");
+            let mut hasher = Sha256d::new();
+            let (one, other) = data.split_at(end / 3);
+            hasher.update(one);
+            hasher.update(other);
+            assert_eq!(hasher.finish().as_bytes(), &expected, "{end}");
+        }
     }
 
     #[test]

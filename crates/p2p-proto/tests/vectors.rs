@@ -398,7 +398,7 @@ fn what_cannot_be_parsed_is_rejected_by_name_and_the_peer_kept() {
     ] {
         let mut driver = receive(name, true);
         let reject = Reject::new(command, RejectCode::MALFORMED, "error parsing message");
-        let reject = Message::Reject(reject);
+        let reject = Message::Reject(Box::new(reject));
         let sent = frame(vector(name).network, &reject);
         assert_eq!(hex(&driver.outgoing()), hex(&sent), "{name}");
         assert_eq!(driver.said(), [reject], "{name}");
@@ -418,7 +418,8 @@ fn what_cannot_be_parsed_is_rejected_by_name_and_the_peer_kept() {
 
 #[test]
 fn our_rejects_are_the_nodes_byte_for_byte() {
-    let reject = |command, code, reason| Message::Reject(Reject::new(command, code, reason));
+    let reject =
+        |command, code, reason| Message::Reject(Box::new(Reject::new(command, code, reason)));
     for (name, message) in [
         (
             "reject_malformed",
@@ -510,7 +511,7 @@ fn proofs_lead_to_the_root_of_their_block() {
     let Message::Block(block) = decode(&vector("block_170")) else {
         panic!("another message")
     };
-    let header = *block.header();
+    let header = block.header();
     assert!(block.merkle_tree().unwrap().is_root(&header.merkle_root));
     let target = ProofTarget::BlockHash(header.hash());
 
@@ -535,7 +536,7 @@ fn proofs_lead_to_the_root_of_their_block() {
     let Message::MerkleBlock(part) = decode(&vector("merkleblock_170")) else {
         panic!("another message");
     };
-    assert_eq!(part.header(), &header);
+    assert_eq!(part.header(), header);
     let [left, right] = part.hashes().collect::<Vec<_>>()[..] else {
         panic!("two hashes")
     };

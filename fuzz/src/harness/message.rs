@@ -126,11 +126,11 @@ fn walk(message: &Message) {
             let _ = response.nonce();
         }
         Message::MerkleBlock(block) => {
-            walk_header(block.header());
+            walk_header(&block.header());
             let tree: p2p_proto::MerkleTree = block.hashes().collect();
             assert_eq!(tree.len(), block.hashes().len() as u64);
             assert_eq!(tree.root().is_some(), !tree.is_empty());
-            let (header, total) = (*block.header(), block.total());
+            let (header, total) = (block.header(), block.total());
             let again = MerkleBlock::new(header, total, block.hashes(), block.flags());
             assert_eq!(&again, &**block);
         }
@@ -139,7 +139,7 @@ fn walk(message: &Message) {
             assert!(request.indexes().is_sorted_by(|a, b| a < b));
             assert_eq!(request.indexes().count(), request.len());
             assert_eq!(request.is_empty(), request.indexes().next().is_none());
-            let again = GetBlockTxn::new(*request.block_hash(), request.indexes());
+            let again = GetBlockTxn::new(request.block_hash(), request.indexes());
             assert_eq!(again.as_ref(), Ok(request));
         }
         Message::BlockTxn(answer) => {
@@ -147,7 +147,7 @@ fn walk(message: &Message) {
             if let Ok(txs) = txs {
                 assert_eq!(txs.len() as u64, answer.tx_count());
                 txs.iter().for_each(walk_tx);
-                let again = BlockTxn::new(*answer.block_hash(), &txs);
+                let again = BlockTxn::new(answer.block_hash(), &txs);
                 assert_eq!(again.tx_count(), answer.tx_count());
                 assert!(again.txs().eq(answer.txs()));
             }
@@ -220,7 +220,7 @@ pub(super) fn walk_tx(tx: &Tx) {
 }
 
 fn walk_block(block: &Block) {
-    walk_header(block.header());
+    walk_header(&block.header());
     assert_eq!(block.hash(), block.header().hash());
     let txs: Result<Vec<_>, _> = block.txs().collect();
     let tree = block.merkle_tree();
@@ -234,7 +234,7 @@ fn walk_block(block: &Block) {
         (block.tx_count(), block.tx_count())
     );
     txs.iter().for_each(walk_tx);
-    let again = Block::new(*block.header(), &txs);
+    let again = Block::new(block.header(), &txs);
     assert!(block.as_bytes().starts_with(again.as_bytes()));
     assert_eq!(Block::parse(block.as_bytes().clone()).as_ref(), Ok(block));
 }
@@ -276,13 +276,13 @@ fn walk_proof(proof: &MerkleProof) {
 }
 
 fn walk_compact(block: &CmpctBlock) {
-    walk_header(block.header());
+    walk_header(&block.header());
     let ids: Vec<_> = block.short_ids().collect();
     let prefilled: Result<Vec<_>, _> = block.prefilled().collect();
     let keys = block.short_id_keys();
     assert_eq!(
         keys,
-        p2p_proto::ShortIdKeys::new(block.header(), block.nonce())
+        p2p_proto::ShortIdKeys::new(&block.header(), block.nonce())
     );
     let Ok(prefilled) = prefilled else {
         return;
@@ -292,7 +292,7 @@ fn walk_compact(block: &CmpctBlock) {
         assert!(u64::from(filled.index) < block.tx_count());
         walk_tx(&filled.tx);
     }
-    let again = CmpctBlock::new(*block.header(), block.nonce(), &ids, &prefilled).unwrap();
+    let again = CmpctBlock::new(block.header(), block.nonce(), &ids, &prefilled).unwrap();
     assert!(again.short_ids().eq(block.short_ids()));
     assert!(again.prefilled().eq(block.prefilled()));
 }

@@ -134,7 +134,7 @@ impl Gathered {
 }
 
 fn compare(block: &Block, split: &Split, fixed_root: bool) {
-    assert_eq!(split.head, Some((*block.header(), block.tx_count())));
+    assert_eq!(split.head, Some((block.header(), block.tx_count())));
     let good: Vec<_> = block.txs().map_while(Result::ok).collect();
     assert_eq!(split.txs.len(), good.len());
     for (tx, (raw, txid, _)) in good.iter().zip(&split.txs) {

@@ -124,9 +124,9 @@ pub struct Connection {
 #[derive(Debug, Default)]
 struct Peer {
     version: Option<Box<Version>>,
-    protoconf: Option<Protoconf>,
+    protoconf: Option<Box<Protoconf>>,
     send_headers: bool,
-    reject: Option<Reject>,
+    reject: Option<Box<Reject>>,
 }
 
 #[derive(Debug)]
@@ -311,7 +311,7 @@ impl Connection {
 
     /// The peer's limits, if it told them.
     pub fn peer_protoconf(&self) -> Option<&Protoconf> {
-        self.peer.protoconf.as_ref()
+        self.peer.protoconf.as_deref()
     }
 
     /// The protocol version spoken: the lower of both.

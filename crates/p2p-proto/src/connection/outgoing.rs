@@ -162,7 +162,7 @@ impl Connection {
 
     /// What the peer takes, as it has said so far.
     pub fn peer_limits(&self) -> PeerLimits {
-        PeerLimits::new(self.peer.protoconf.as_ref(), self.negotiated_version())
+        PeerLimits::new(self.peer.protoconf.as_deref(), self.negotiated_version())
     }
 
     // private
@@ -173,7 +173,9 @@ impl Connection {
     }
 
     pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: impl Into<Bytes>) {
-        self.control(&Message::Reject(Reject::new(command, code, reason)));
+        self.control(&Message::Reject(Box::new(Reject::new(
+            command, code, reason,
+        ))));
     }
 
     pub(super) fn send_version(&mut self) {
@@ -207,7 +209,7 @@ impl Connection {
     pub(super) fn send_protoconf(&mut self) {
         // Not below the minimum, and a short list: there is nothing to refuse.
         if let Ok(protoconf) = Protoconf::new(self.announced, "Default") {
-            self.control(&Message::Protoconf(protoconf));
+            self.control(&Message::Protoconf(Box::new(protoconf)));
         }
     }
 

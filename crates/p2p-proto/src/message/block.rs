@@ -9,10 +9,10 @@ use bytes::{Bytes, BytesMut};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::hash::Hash256;
-use crate::message::Payload;
 use crate::message::header::BlockHeader;
 use crate::message::merkle::MerkleTree;
 use crate::message::tx::{MIN_TX_LEN, Tx};
+use crate::message::{Payload, first};
 
 /// A block that is whole in memory.
 ///
@@ -39,8 +39,8 @@ use crate::message::tx::{MIN_TX_LEN, Tx};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Block {
+    /// A header at least.
     raw: Bytes,
-    header: BlockHeader,
     tx_count: u64,
 }
 
@@ -52,7 +52,6 @@ impl Block {
         put_txs(txs, &mut out);
         Self {
             raw: out.freeze(),
-            header,
             tx_count: txs.len() as u64,
         }
     }
@@ -67,13 +66,13 @@ impl Block {
     }
 
     /// The header.
-    pub fn header(&self) -> &BlockHeader {
-        &self.header
+    pub fn header(&self) -> BlockHeader {
+        BlockHeader::from_bytes(&first(&self.raw))
     }
 
     /// The block's hash. Computed at each call.
     pub fn hash(&self) -> Hash256 {
-        self.header.hash()
+        Hash256::of(&first::<{ BlockHeader::LEN }>(&self.raw))
     }
 
     /// The announced number of transactions. [`txs`](Self::txs) yields as many, or ends with an
@@ -106,12 +105,11 @@ impl Block {
 impl Payload for Block {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.position();
-        let header = BlockHeader::read(reader)?;
+        BlockHeader::read(reader)?;
         let tx_count = read_tx_count(reader)?;
         reader.take(reader.remaining(), "transactions")?;
         Ok(Self {
             raw: reader.since(start),
-            header,
             tx_count,
         })
     }
@@ -239,7 +237,7 @@ mod tests {
                 .unwrap()
                 .is_root(&block.header().merkle_root)
         );
-        assert_eq!(Block::new(*block.header(), &txs), block);
+        assert_eq!(Block::new(block.header(), &txs), block);
     }
 
     #[test]

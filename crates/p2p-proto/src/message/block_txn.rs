@@ -9,10 +9,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::hash::Hash256;
-use crate::message::Payload;
 use crate::message::block::{Txs, put_txs, read_tx_count, txs_encoded_len};
 use crate::message::indexes::Indexes;
 use crate::message::tx::Tx;
+use crate::message::{Payload, first};
 
 /// `getblocktxn`: asks for the transactions of a compact block that were not at hand.
 ///
@@ -28,8 +28,8 @@ use crate::message::tx::Tx;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct GetBlockTxn {
+    /// The hash of a block at least.
     raw: Bytes,
-    block_hash: Hash256,
     len: usize,
 }
 
@@ -55,14 +55,13 @@ impl GetBlockTxn {
         out.put_slice(&list);
         Ok(Self {
             raw: out.freeze(),
-            block_hash,
             len,
         })
     }
 
     /// The block.
-    pub fn block_hash(&self) -> &Hash256 {
-        &self.block_hash
+    pub fn block_hash(&self) -> Hash256 {
+        Hash256::from_bytes(first(&self.raw))
     }
 
     /// How many transactions are asked for.
@@ -88,7 +87,7 @@ impl GetBlockTxn {
 impl Payload for GetBlockTxn {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.position();
-        let block_hash = reader.hash("block hash")?;
+        reader.hash("block hash")?;
         let len = reader.count(1, "transaction indexes")?;
         let mut indexes = Indexes::default();
         for _ in 0..len {
@@ -96,7 +95,6 @@ impl Payload for GetBlockTxn {
         }
         Ok(Self {
             raw: reader.since(start),
-            block_hash,
             len,
         })
     }
@@ -107,7 +105,7 @@ impl Payload for GetBlockTxn {
 impl fmt::Debug for GetBlockTxn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetBlockTxn")
-            .field("block_hash", &self.block_hash)
+            .field("block_hash", &self.block_hash())
             .field("indexes", &self.len)
             .finish_non_exhaustive()
     }
@@ -128,8 +126,8 @@ impl fmt::Debug for GetBlockTxn {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct BlockTxn {
+    /// The hash of a block at least.
     raw: Bytes,
-    block_hash: Hash256,
     tx_count: u64,
 }
 
@@ -141,14 +139,13 @@ impl BlockTxn {
         put_txs(txs, &mut out);
         Self {
             raw: out.freeze(),
-            block_hash,
             tx_count: txs.len() as u64,
         }
     }
 
     /// The block.
-    pub fn block_hash(&self) -> &Hash256 {
-        &self.block_hash
+    pub fn block_hash(&self) -> Hash256 {
+        Hash256::from_bytes(first(&self.raw))
     }
 
     /// The announced number of transactions.
@@ -166,12 +163,11 @@ impl BlockTxn {
 impl Payload for BlockTxn {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.position();
-        let block_hash = reader.hash("block hash")?;
+        reader.hash("block hash")?;
         let tx_count = read_tx_count(reader)?;
         reader.take(reader.remaining(), "transactions")?;
         Ok(Self {
             raw: reader.since(start),
-            block_hash,
             tx_count,
         })
     }
@@ -182,7 +178,7 @@ impl Payload for BlockTxn {
 impl fmt::Debug for BlockTxn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockTxn")
-            .field("block_hash", &self.block_hash)
+            .field("block_hash", &self.block_hash())
             .field("tx_count", &self.tx_count)
             .field("len", &self.raw.len())
             .finish_non_exhaustive()
@@ -204,7 +200,7 @@ mod tests {
     fn getblocktxn_indexes_are_differences() {
         let payload = hex(&[HASH_170_WIRE, "030102fd2c01"]);
         let message = GetBlockTxn::decode(&mut Reader::shared(&payload)).unwrap();
-        assert_eq!(message.block_hash(), &hash(HASH_170));
+        assert_eq!(message.block_hash(), hash(HASH_170));
         assert_eq!(message.len(), 3);
         assert!(message.indexes().eq([1, 4, 305]));
         assert_eq!(
@@ -239,11 +235,11 @@ mod tests {
     fn blocktxn_170_reads_as_it_is_known() {
         let payload = hex(&[HASH_170_WIRE, "01", PAYMENT_170]);
         let message = BlockTxn::decode(&mut Reader::shared(&payload)).unwrap();
-        assert_eq!(message.block_hash(), &hash(HASH_170));
+        assert_eq!(message.block_hash(), hash(HASH_170));
         let txs: Vec<_> = message.txs().map(Result::unwrap).collect();
         assert_eq!(txs[0].txid(), hash(PAYMENT_170_ID));
         assert_eq!(txs[0].as_bytes().as_ptr(), payload[33..].as_ptr());
-        assert_eq!(BlockTxn::new(*message.block_hash(), &txs), message);
+        assert_eq!(BlockTxn::new(message.block_hash(), &txs), message);
         let payload = hex(&[HASH_170_WIRE, "feffffffff", PAYMENT_170]);
         assert!(BlockTxn::decode(&mut Reader::shared(&payload)).is_err());
     }

@@ -131,8 +131,8 @@ impl CmpctBlock {
     }
 
     /// The block's header.
-    pub fn header(&self) -> &BlockHeader {
-        &self.header
+    pub fn header(&self) -> BlockHeader {
+        self.header
     }
 
     /// What makes the short ids of this message differ from those of any other.
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(prefilled[0].index, 0);
         assert_eq!(prefilled[0].tx.txid(), hash(COINBASE_170_ID));
         assert_eq!(block.raw().map(|raw| raw.as_ptr()), Some(payload.as_ptr()));
-        let again = CmpctBlock::new(*block.header(), block.nonce(), &ids, &prefilled);
+        let again = CmpctBlock::new(block.header(), block.nonce(), &ids, &prefilled);
         assert_eq!(again, Ok(block));
     }
 

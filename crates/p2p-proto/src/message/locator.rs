@@ -6,10 +6,12 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Payload;
+use super::{Payload, first};
 use crate::codec::{Reader, WriteExt, compact_size_len};
 use crate::error::DecodeError;
 use crate::hash::Hash256;
+
+const HASH_LEN: usize = 32;
 
 /// The payload of `getblocks`, `getheaders` and `gethdrsen`.
 ///
@@ -24,9 +26,9 @@ use crate::hash::Hash256;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct BlockLocator {
-    version: u32,
-    hashes: Bytes,
-    stop: Hash256,
+    /// Version, count, hashes, and the one to stop at.
+    raw: Bytes,
+    len: usize,
 }
 
 impl BlockLocator {
@@ -36,63 +38,61 @@ impl BlockLocator {
         for hash in hashes {
             list.put_hash(&hash);
         }
+        let len = list.len() / HASH_LEN;
+        let mut raw =
+            BytesMut::with_capacity(4 + compact_size_len(len as u64) + list.len() + HASH_LEN);
+        raw.put_u32_le(version);
+        raw.put_compact_size(len as u64);
+        raw.put_slice(&list);
+        raw.put_hash(&stop);
         Self {
-            version,
-            hashes: list.freeze(),
-            stop,
+            raw: raw.freeze(),
+            len,
         }
     }
 
     /// The sender's protocol version; readers ignore it.
     pub fn version(&self) -> u32 {
-        self.version
+        u32::from_le_bytes(first(&self.raw))
     }
 
     /// The locator hashes, newest first.
     pub fn hashes(&self) -> impl ExactSizeIterator<Item = Hash256> + '_ {
-        self.hashes.chunks_exact(32).map(|chunk| {
-            let mut hash = [0; 32];
-            hash.copy_from_slice(chunk);
-            Hash256::from_bytes(hash)
-        })
+        let start = 4 + compact_size_len(self.len as u64);
+        let (hashes, _) = self.raw[start..].as_chunks();
+        hashes[..self.len].iter().copied().map(Hash256::from_bytes)
     }
 
     /// The last block wanted; zero for none.
     pub fn stop(&self) -> Hash256 {
-        self.stop
+        let start = self.raw.len() - HASH_LEN;
+        Hash256::from_bytes(first(&self.raw[start..]))
     }
 }
 
 impl Payload for BlockLocator {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let version = reader.u32("version")?;
-        let count = reader.count(32, "locator count")?;
+        let start = reader.position();
+        reader.u32("version")?;
+        let len = reader.count(HASH_LEN, "locator count")?;
+        reader.take(len * HASH_LEN, "locator hashes")?;
+        reader.hash("stop hash")?;
         Ok(Self {
-            version,
-            hashes: reader.bytes(count * 32, "locator hashes")?,
-            stop: reader.hash("stop hash")?,
+            raw: reader.since(start),
+            len,
         })
     }
 
-    fn encoded_len(&self) -> usize {
-        4 + compact_size_len(self.hashes.len() as u64 / 32) + self.hashes.len() + 32
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.version);
-        out.put_compact_size(self.hashes.len() as u64 / 32);
-        out.put_slice(&self.hashes);
-        out.put_hash(&self.stop);
-    }
+    kept_as_sent!();
 }
 
 impl fmt::Debug for BlockLocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockLocator")
-            .field("version", &self.version)
-            .field("hashes", &(self.hashes.len() / 32))
+            .field("version", &self.version())
+            .field("hashes", &self.len)
             .field("first", &self.hashes().next())
-            .field("stop", &self.stop)
+            .field("stop", &self.stop())
             .finish()
     }
 }

@@ -174,8 +174,8 @@ impl MerkleBlock {
     }
 
     /// The block's header.
-    pub fn header(&self) -> &BlockHeader {
-        &self.header
+    pub fn header(&self) -> BlockHeader {
+        self.header
     }
 
     /// How many transactions the block has.
@@ -303,10 +303,7 @@ mod tests {
         assert_eq!(block.flags(), [0b101]);
         assert_eq!(block.raw().map(|raw| raw.as_ptr()), Some(payload.as_ptr()));
         assert_eq!(block.raw(), Some(&payload));
-        assert_eq!(
-            MerkleBlock::new(*block.header(), 2, hashes, &[0b101]),
-            block
-        );
+        assert_eq!(MerkleBlock::new(block.header(), 2, hashes, &[0b101]), block);
     }
 
     #[test]

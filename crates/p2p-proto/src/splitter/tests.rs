@@ -133,7 +133,7 @@ fn other_transactions_than_the_headers_are_noticed() {
     let block = Block::parse(hex(BLOCK_170)).unwrap();
     let mut txs: Vec<_> = block.txs().map(Result::unwrap).collect();
     let verdict = |txs: &[Tx]| {
-        let payload = Block::new(*block.header(), txs).as_bytes().clone();
+        let payload = Block::new(block.header(), txs).as_bytes().clone();
         split(TxSplitter::new(), [payload]).1.unwrap()
     };
     assert!(verdict(&txs).merkle_ok);

@@ -34,7 +34,7 @@ fn said_by(version: Version) -> Message {
 }
 
 fn reject(command: Command, code: RejectCode, reason: &'static str) -> Message {
-    Message::Reject(Reject::new(command, code, reason))
+    Message::Reject(Box::new(Reject::new(command, code, reason)))
 }
 
 /// A header of the test network, alone.

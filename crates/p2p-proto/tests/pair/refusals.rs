@@ -304,7 +304,11 @@ fn a_dialler_learns_that_there_was_no_room() {
 
 #[test]
 fn a_reject_before_hanging_up_in_the_handshake_is_the_reason() {
-    let refusal = Reject::new(Command::VERSION, RejectCode::OBSOLETE, "too old for us");
+    let refusal = Box::new(Reject::new(
+        Command::VERSION,
+        RejectCode::OBSOLETE,
+        "too old for us",
+    ));
     let eof = CloseReason::Network(NetworkFailure::Eof);
     for after_version in [false, true] {
         let mut driver = Driver::new(Side::Outbound);
@@ -325,7 +329,11 @@ fn a_reject_before_hanging_up_in_the_handshake_is_the_reason() {
 #[test]
 fn having_no_room_is_why_the_peer_hung_up() {
     let eof = CloseReason::Network(NetworkFailure::Eof);
-    let limit = Reject::new(Command::VERSION, RejectCode::TOO_BUSY, "connection limit");
+    let limit = Box::new(Reject::new(
+        Command::VERSION,
+        RejectCode::TOO_BUSY,
+        "connection limit",
+    ));
 
     let mut pair = Pair::with(config(), config(), Capacity::Full, &[7]);
     pair.drive();

@@ -303,7 +303,7 @@ pub(crate) fn version_message() -> Message {
 }
 
 pub(crate) fn protoconf(max_payload: u32) -> Message {
-    Message::Protoconf(Protoconf::new(max_payload, "Default").unwrap())
+    Message::Protoconf(Box::new(Protoconf::new(max_payload, "Default").unwrap()))
 }
 
 pub(crate) fn unknown(name: &str, payload: impl Into<Bytes>) -> Message {
@@ -325,7 +325,7 @@ pub(crate) fn rejects(said: &[Message]) -> Vec<&Reject> {
     let mut rejects = Vec::new();
     for message in said {
         if let Message::Reject(reject) = message {
-            rejects.push(reject);
+            rejects.push(&**reject);
         }
     }
     rejects

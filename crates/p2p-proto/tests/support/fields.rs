@@ -141,7 +141,7 @@ fn address(address: &NetworkAddress) -> Value {
 }
 
 fn protoconf_fields(protoconf: &Protoconf) -> Value {
-    let payload = Message::Protoconf(protoconf.clone()).payload();
+    let payload = Message::Protoconf(Box::new(protoconf.clone())).payload();
     let policies = protoconf.stream_policies();
     // Number of fields and limit; a length byte before the policies.
     let known = 5 + policies.map_or(0, |policies| 1 + policies.len());

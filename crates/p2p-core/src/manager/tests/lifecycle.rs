@@ -130,7 +130,7 @@ fn a_handshake_only_to_hear_that_there_is_no_room_does_not_reset_the_retry_count
     }
     let (conn, _) = story.dials.pop().unwrap();
     story.establish(conn);
-    let full = Reject::new(Name::VERSION, RejectCode(0x44), "no room");
+    let full = Box::new(Reject::new(Name::VERSION, RejectCode(0x44), "no room"));
     story.closed(conn, CloseReason::RejectedByPeer(full));
     assert_eq!(story.manager.book.retries(address(0)), Some(4));
 }

@@ -40,7 +40,11 @@ fn suffer(counters: &Counters, n: u64) {
     let ban = BanReason::from(&violation);
     for end in [
         CloseReason::Violation(violation),
-        CloseReason::RejectedByPeer(Reject::new(Command::TX, RejectCode(rand::random()), text)),
+        CloseReason::RejectedByPeer(Box::new(Reject::new(
+            Command::TX,
+            RejectCode(rand::random()),
+            text,
+        ))),
         CloseReason::ObsoleteVersion {
             version: rand::random(),
             least: 31800,
