@@ -3,8 +3,11 @@
 //! All integers are little-endian unless a name says `be`. Source of every rule here:
 //! the node's `src/serialize.h` (shortest form of a CompactSize, `MAX_SIZE`).
 
+use std::cell::RefCell;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::arena::Arena;
 use crate::error::DecodeError;
 use crate::hash::Hash256;
 
@@ -30,7 +33,18 @@ pub const MAX_SIZE: u64 = 0xFFFF_FFFF;
 pub struct Reader<'a> {
     buf: &'a [u8],
     position: usize,
-    shared: Option<&'a Bytes>,
+    kept: Kept<'a>,
+}
+
+/// Where that is which a message keeps.
+#[derive(Debug, Clone, Copy)]
+enum Kept<'a> {
+    /// In memory of its own.
+    Apart,
+    /// Where it was read.
+    There(&'a Bytes),
+    /// With others; behind this payload so many bytes have come.
+    Together(&'a RefCell<&'a mut Arena>, usize),
 }
 
 impl<'a> Reader<'a> {
@@ -39,7 +53,7 @@ impl<'a> Reader<'a> {
         Self {
             buf,
             position: 0,
-            shared: None,
+            kept: Kept::Apart,
         }
     }
 
@@ -48,7 +62,20 @@ impl<'a> Reader<'a> {
         Self {
             buf: bytes,
             position: 0,
-            shared: Some(bytes),
+            kept: Kept::There(bytes),
+        }
+    }
+
+    /// Reads from a slice; what is kept is copied to an arena.
+    pub(crate) fn into_arena(
+        buf: &'a [u8],
+        arena: &'a RefCell<&'a mut Arena>,
+        behind: usize,
+    ) -> Self {
+        Self {
+            buf,
+            position: 0,
+            kept: Kept::Together(arena, behind),
         }
     }
 
@@ -247,9 +274,10 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn keep(&self, slice: &[u8], start: usize) -> Bytes {
-        match self.shared {
-            Some(bytes) => bytes.slice(start..start + slice.len()),
-            None => Bytes::copy_from_slice(slice),
+        match self.kept {
+            Kept::Apart => Bytes::copy_from_slice(slice),
+            Kept::There(bytes) => bytes.slice(start..start + slice.len()),
+            Kept::Together(arena, behind) => arena.borrow_mut().copy(slice, behind),
         }
     }
 }

@@ -101,6 +101,7 @@
 
 pub mod codec;
 
+mod arena;
 mod chain;
 mod clock;
 mod close;
@@ -124,6 +125,7 @@ mod serde_text;
 mod splitter;
 mod text;
 
+pub use arena::ARENA_BLOCK;
 pub use chain::{
     ChainPolicy, NODE_BANS, PeerPolicy, Refusal, StandardPolicy, banned_by_nodes, other_chain,
 };

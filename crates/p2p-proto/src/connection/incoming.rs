@@ -153,7 +153,7 @@ impl Connection {
         if command == Command::VERACK {
             return self.repeated(command, length);
         }
-        let message = match body.decode(command) {
+        let message = match body.decode_into(&mut self.arena, command) {
             Ok(message) => message,
             Err(error) => return self.malformed(command, length, error),
         };
@@ -175,7 +175,9 @@ impl Connection {
             {
                 self.peer.reject = Some(reject.clone());
             }
-            Message::Protoconf(protoconf) => self.peer.protoconf = Some(protoconf.clone()),
+            Message::Protoconf(protoconf) => {
+                self.peer.protoconf = Some(Box::new(protoconf.known()))
+            }
             _ => {}
         }
         self.push_event(Event::Message(message), bytes);

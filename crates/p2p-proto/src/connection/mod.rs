@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::arena::Arena;
 use crate::close::CloseReason;
 use crate::command::Command;
 use crate::config::{Config, PROTOCOL_VERSION, Params, Side};
@@ -96,6 +97,7 @@ pub struct Connection {
     params: Params,
     phase: Phase,
     decoder: FrameDecoder,
+    arena: Arena,
     handshake: Handshake,
     pinger: Pinger,
     budget: Budget,
@@ -147,6 +149,7 @@ impl Connection {
         decoder.set_trust(Trust::Stranger);
         let mut connection = Self {
             decoder,
+            arena: Arena::default(),
             handshake: Handshake::new(side),
             pinger: Pinger::new(params.seed, now),
             budget: Budget::new(now),
@@ -190,7 +193,11 @@ impl Connection {
                     self.first_frame = false;
                     self.decoded(decoded);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    // An idle connection has no use for it.
+                    self.arena.close();
+                    break;
+                }
                 Err(error) => self.framing_failed(error),
             }
         }
@@ -309,7 +316,7 @@ impl Connection {
         self.peer.version.as_deref()
     }
 
-    /// The peer's limits, if it told them.
+    /// The peer's limits, if it told them; of its `protoconf` the fields that are known here.
     pub fn peer_protoconf(&self) -> Option<&Protoconf> {
         self.peer.protoconf.as_deref()
     }

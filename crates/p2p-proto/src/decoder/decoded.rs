@@ -1,8 +1,11 @@
 //! What the decoder finds: frames, frames that are dropped, and the end of all frames.
 
+use std::cell::RefCell;
+
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
+use crate::arena::Arena;
 use crate::codec::Reader;
 use crate::command::{BadCommand, Command};
 use crate::error::DecodeError;
@@ -96,6 +99,25 @@ impl Body<'_> {
             return Message::read(command, &mut Reader::new(self.as_bytes()));
         }
         Message::read(command, &mut Reader::shared(&self.into_bytes()))
+    }
+
+    /// As [`decode`](Self::decode), but what is kept of a small payload shares memory with others
+    /// that came with it.
+    #[inline]
+    pub(crate) fn decode_into(
+        self,
+        arena: &mut Arena,
+        command: Command,
+    ) -> Result<Message, DecodeError> {
+        if self.len > COPY_UP_TO {
+            return self.decode(command);
+        }
+        let behind = self.buffer.len() - self.len;
+        let arena = RefCell::new(arena);
+        Message::read(
+            command,
+            &mut Reader::into_arena(self.as_bytes(), &arena, behind),
+        )
     }
 }
 

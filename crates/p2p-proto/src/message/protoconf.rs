@@ -68,6 +68,17 @@ impl Protoconf {
     pub fn stream_policies(&self) -> Option<&[u8]> {
         (self.fields >= 2).then_some(&self.policies[..])
     }
+
+    /// The fields that are known here, in memory of their own: what is kept for as long as the
+    /// connection lives must not keep whatever came with it.
+    pub(crate) fn known(&self) -> Self {
+        Self {
+            fields: self.fields.min(2),
+            max_payload: self.max_payload,
+            policies: Bytes::copy_from_slice(&self.policies),
+            newer: Bytes::new(),
+        }
+    }
 }
 
 fn valid_limit(max_payload: u32) -> Result<u32, DecodeError> {

@@ -13,7 +13,8 @@ use crate::error::DecodeError;
 use crate::hash::Hash256;
 use crate::text::escaped;
 
-/// The longest reason (`MAX_REJECT_MESSAGE_LENGTH` in the node).
+/// The longest reason that the node sends and takes (`MAX_REJECT_MESSAGE_LENGTH`). Others know no
+/// limit, and what they say is worth hearing: of a longer one, this much is kept.
 const MAX_REASON: usize = 111;
 
 /// Why a message was rejected.
@@ -132,7 +133,7 @@ impl Reject {
         self.code
     }
 
-    /// Why, in the peer's words: at most 111 bytes of anything.
+    /// Why, in the peer's words: the first 111 bytes, of anything.
     pub fn reason(&self) -> &[u8] {
         &self.reason
     }
@@ -149,18 +150,21 @@ fn carries_hash(command: &[u8]) -> bool {
 
 impl Payload for Reject {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let command = reader.var_bytes(12, "rejected command")?;
+        let len = reader.count_up_to(12, 1, "rejected command")?;
+        let command = reader.take(len, "rejected command")?;
         let code = RejectCode(reader.u8("reject code")?);
-        let reason = reader.var_bytes(MAX_REASON, "reject reason")?;
-        let hash = if carries_hash(&command) && reader.remaining() >= 32 {
+        let len = reader.count(1, "reject reason")?;
+        let reason = reader.take(len, "reject reason")?;
+        let hash = if carries_hash(command) && reader.remaining() >= 32 {
             Some(reader.hash("rejected hash")?)
         } else {
             None
         };
+        // It may be kept until the connection ends, and be all that is left of what it came in.
         Ok(Self {
-            command,
+            command: Bytes::copy_from_slice(command),
             code,
-            reason,
+            reason: Bytes::copy_from_slice(&reason[..len.min(MAX_REASON)]),
             hash,
         })
     }

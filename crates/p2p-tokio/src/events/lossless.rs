@@ -11,8 +11,7 @@ use super::{Filter, PeerEvent};
 #[derive(Debug)]
 pub(crate) struct Lossless {
     pub(super) filter: Filter,
-    /// Batches, none of them empty: what one connection has to tell at once.
-    pub(super) queue: mpsc::Sender<Vec<PeerEvent>>,
+    pub(super) queue: mpsc::Sender<Batch>,
     pub(super) room: Arc<Room>,
 }
 
@@ -32,6 +31,13 @@ pub(super) struct Space {
     bytes: u32,
 }
 
+/// What one connection has to tell at once: one event at least.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) events: Vec<PeerEvent>,
+    pub(super) space: Space,
+}
+
 /// The subscriber has gone: nobody needs to be told.
 #[derive(Debug)]
 pub(super) struct Gone;
@@ -46,12 +52,12 @@ impl Room {
         }
     }
 
-    /// An event was taken out. Its room is given back with that of others, half of all at once:
+    /// A batch was taken out. Its room is given back with that of others, half of all at once:
     /// a connection that waits is woken for many events and not for each.
-    pub(super) fn took(&self, event: &PeerEvent, taken: &mut Space) {
-        taken.slots += 1;
-        taken.bytes = taken.bytes.saturating_add(self.bytes_of(event));
-        if taken.slots >= self.half_of_slots() || taken.bytes >= self.all_bytes.div_ceil(2) {
+    pub(super) fn took(&self, batch: Space, taken: &mut Space) {
+        taken.slots = taken.slots.saturating_add(batch.slots);
+        taken.bytes = taken.bytes.saturating_add(batch.bytes);
+        if taken.slots >= self.half_of_slots() || taken.bytes >= self.half_of_bytes() {
             self.give_back(taken);
         }
     }
@@ -68,13 +74,21 @@ impl Room {
         self.bytes.close();
     }
 
-    /// How many of these events may go into the queue as one batch, and what they take: one at
-    /// least, and no more than half of the room, so that it is filled while it is emptied.
-    pub(super) fn batch(&self, events: &[PeerEvent]) -> (usize, Space) {
+    /// How many of these events, which have so many bytes together, may go into the queue as one
+    /// batch, and what they take: one at least, and no more than half of the room, so that it is
+    /// filled while it is emptied.
+    pub(super) fn batch(&self, events: &[PeerEvent], all_bytes: usize) -> (usize, Space) {
+        let all = Space {
+            slots: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            bytes: u32::try_from(all_bytes).unwrap_or(u32::MAX),
+        };
+        if all.slots <= self.half_of_slots() && all.bytes <= self.half_of_bytes() {
+            return (events.len(), all);
+        }
         let mut space = Space::default();
         for event in events {
             let bytes = space.bytes.saturating_add(self.bytes_of(event));
-            let fits = space.slots < self.half_of_slots() && bytes <= self.all_bytes.div_ceil(2);
+            let fits = space.slots < self.half_of_slots() && bytes <= self.half_of_bytes();
             if space.slots > 0 && !fits {
                 break;
             }
@@ -120,6 +134,10 @@ impl Room {
 
     fn half_of_slots(&self) -> u32 {
         self.all_slots.div_ceil(2)
+    }
+
+    fn half_of_bytes(&self) -> u32 {
+        self.all_bytes.div_ceil(2)
     }
 
     /// What an event takes of the bytes: one that is larger than all of them goes alone.

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
 use super::PeerEvent;
-use super::lossless::{Gone, Lossless, Space};
+use super::lossless::{Batch, Gone, Lossless, Space};
 
 /// Events that are gathered before they go: what a queue costs, it costs a batch and not each.
 const BATCH: usize = 64;
@@ -74,10 +77,14 @@ impl Outbox {
     /// Waits until there is room for some of those that found none, and hands them over. Nothing
     /// is lost if this is dropped before.
     pub(crate) async fn deliver(&mut self) {
-        let waits = |parcel: &&mut Parcel| !parcel.events.is_empty();
-        if let Some(parcel) = self.parcels.iter_mut().find(waits) {
-            parcel.wait().await;
-        }
+        let blocked = self
+            .parcels
+            .iter_mut()
+            .filter(|parcel| !parcel.events.is_empty());
+        let mut waits: FuturesUnordered<_> = blocked.map(Parcel::wait).collect();
+        // Whoever has room first: one that never reads keeps nothing from the others.
+        waits.next().await;
+        drop(waits);
         self.flush();
     }
 
@@ -93,9 +100,9 @@ impl Parcel {
     /// Hands over what there is room for; whether that is all.
     fn hand_over(&mut self) -> bool {
         while !self.events.is_empty() {
-            let (count, space) = self.to.room.batch(&self.events);
+            let (count, space) = self.to.room.batch(&self.events, self.bytes);
             match self.to.room.try_take(space) {
-                Ok(true) => self.send(count),
+                Ok(true) => self.send(count, space),
                 Ok(false) => return false,
                 Err(Gone) => self.discard(),
             }
@@ -104,27 +111,27 @@ impl Parcel {
     }
 
     async fn wait(&mut self) {
-        let (count, space): (usize, Space) = self.to.room.batch(&self.events);
+        let (count, space) = self.to.room.batch(&self.events, self.bytes);
         match self.to.room.take(space).await {
-            Ok(()) => self.send(count),
+            Ok(()) => self.send(count, space),
             Err(Gone) => self.discard(),
         }
     }
 
     /// Puts the first of them into the queue. The room for them is taken.
-    fn send(&mut self, count: usize) {
-        let mut batch: Vec<PeerEvent> = if count == self.events.len() {
+    fn send(&mut self, count: usize, space: Space) {
+        let mut events: Vec<PeerEvent> = if count == self.events.len() {
             std::mem::take(&mut self.events)
         } else {
             self.events.drain(..count).collect()
         };
         // It may wait for long, and others with it.
-        if batch.len() < batch.capacity() / 2 {
-            batch.shrink_to_fit();
+        if events.len() < events.capacity() / 2 {
+            events.shrink_to_fit();
         }
         self.bytes = self.events.iter().map(PeerEvent::bytes).sum();
         // There are no more batches than there are slots: it fits, unless the subscriber has gone.
-        let _ = self.to.queue.try_send(batch);
+        let _ = self.to.queue.try_send(Batch { events, space });
     }
 
     fn discard(&mut self) {
@@ -294,6 +301,21 @@ mod tests {
         assert!(!talker.outbox.is_blocked());
         talker.outbox.rest();
         assert!(talker.outbox.parcels.is_empty());
+    }
+
+    #[test]
+    fn one_that_never_reads_keeps_nothing_from_another() {
+        let registry = registry(1 << 20);
+        let _idle = registry.subscribe_lossless(Filter::all(), 1);
+        let mut reader = registry.subscribe_lossless(Filter::all(), 1);
+        let mut talker = Talker::new(&registry);
+        talker.say(0..3);
+        talker.outbox.flush();
+        let mut taken = take(&mut reader, 1);
+        while talker.outbox.deliver().now_or_never().is_some() {
+            taken.extend(take(&mut reader, 1));
+        }
+        assert_eq!(numbers(&taken), [0, 1, 2]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::coop;
 
-use super::lossless::{Room, Space};
+use super::lossless::{Batch, Room, Space};
 use super::outlet::{Backlog, Queued, Wants};
 use super::registry::{Entry, Registry};
 use super::{Event, PeerEvent, Skipped};
@@ -200,9 +200,11 @@ impl<T> fmt::Debug for Subscription<T> {
 /// [`subscribe_lossless`](crate::Manager::subscribe_lossless).
 #[derive(Debug)]
 pub struct LosslessEvents {
-    pub(super) batches: mpsc::Receiver<Vec<PeerEvent>>,
+    pub(super) batches: mpsc::Receiver<Batch>,
     /// The first of them, what is left of it.
     batch: vec::IntoIter<PeerEvent>,
+    /// What that has taken of the room.
+    space: Space,
     pub(super) room: Arc<Room>,
     /// What was taken out and not given back.
     taken: Space,
@@ -210,14 +212,11 @@ pub struct LosslessEvents {
 }
 
 impl LosslessEvents {
-    pub(super) fn new(
-        entry: Entry,
-        batches: mpsc::Receiver<Vec<PeerEvent>>,
-        room: Arc<Room>,
-    ) -> Self {
+    pub(super) fn new(entry: Entry, batches: mpsc::Receiver<Batch>, room: Arc<Room>) -> Self {
         Self {
             batches,
             batch: Vec::new().into_iter(),
+            space: Space::default(),
             room,
             taken: Space::default(),
             _entry: entry,
@@ -236,12 +235,17 @@ impl LosslessEvents {
             let turn = ready!(coop::poll_proceed(cx));
             if let Some(event) = self.batch.next() {
                 turn.made_progress();
-                self.room.took(&event, &mut self.taken);
+                if self.batch.len() == 0 {
+                    self.room.took(self.space, &mut self.taken);
+                }
                 return Poll::Ready(Some(event));
             }
             drop(turn);
             match self.batches.poll_recv(cx) {
-                Poll::Ready(Some(batch)) => self.batch = batch.into_iter(),
+                Poll::Ready(Some(batch)) => {
+                    self.batch = batch.events.into_iter();
+                    self.space = batch.space;
+                }
                 end => {
                     // Nothing waits: there is room for all that can.
                     self.room.give_back(&mut self.taken);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_core::{BitcoinMessageEvent, ConnId, Input};
 use p2p_proto::{
@@ -69,6 +69,7 @@ pub(crate) fn run(
         outbox: Outbox::default(),
         unsent: None,
         config: None,
+        latency: None,
     });
     driver.run()
 }
@@ -84,6 +85,8 @@ struct Driver {
     unsent: Option<Arc<EncodedMessage>>,
     /// The settings in force, if they are not the first.
     config: Option<Arc<Config>>,
+    /// The round-trip time that the manager was told.
+    latency: Option<Duration>,
 }
 
 /// What the events of a connection come to for others than its subscribers.
@@ -94,7 +97,7 @@ enum News {
 
 impl Driver {
     async fn run(mut self: Box<Self>) {
-        let sleep = tokio::time::sleep(std::time::Duration::ZERO);
+        let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         self.owner.meter.begin(now());
         let reason = loop {
@@ -266,10 +269,7 @@ impl Driver {
             Event::Message(message) => {
                 trace!(command = %message.command(), bytes = message.payload_len(), "message received");
                 let input = match &message {
-                    Message::Pong(_) => self
-                        .connection
-                        .latency()
-                        .map(|latency| Input::Latency { conn, latency }),
+                    Message::Pong(_) => self.latency(),
                     message => Input::from_message(conn, message),
                 };
                 if matches!(message, Message::Protoconf(_)) {
@@ -290,6 +290,18 @@ impl Driver {
             other => debug!(event = ?other, "event of a newer version"),
         }
         None
+    }
+
+    /// The round-trip time, if the manager does not know it: a peer may send as many pongs as it
+    /// likes.
+    fn latency(&mut self) -> Option<Input> {
+        let latency = self.connection.latency();
+        if self.latency == latency {
+            return None;
+        }
+        self.latency = latency;
+        let conn = self.owner.conn;
+        latency.map(|latency| Input::Latency { conn, latency })
     }
 
     fn show_limits(&self) {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
 use p2p_proto::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 use tokio::net::TcpStream;
@@ -43,6 +44,9 @@ impl Socket {
     }
 
     /// Reads once, as much as has come lately; false at the end of the stream.
+    ///
+    /// By tokio's own read and not `try_read`: that one knows that what left room has emptied the
+    /// socket, so that nobody has to ask again and be told so.
     pub(super) fn read(&mut self) -> io::Result<bool> {
         // What is left of a buffer serves the next read too: messages and pieces that somebody
         // keeps hold all of the buffer that they came in.
@@ -50,9 +54,9 @@ impl Socket {
             self.input.reserve(self.read_size);
         }
         let room = self.room();
-        match self.stream.try_read_buf(&mut self.input) {
-            Ok(0) => Ok(false),
-            Ok(n) => {
+        match self.stream.read_buf(&mut self.input).now_or_never() {
+            Some(Ok(0)) => Ok(false),
+            Some(Ok(n)) => {
                 if n == room {
                     self.read_size = (self.read_size * 2).min(MAX_READ);
                 } else if n < self.read_size / 4 {
@@ -60,8 +64,8 @@ impl Socket {
                 }
                 Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
+            Some(Err(error)) => Err(error),
+            None => Ok(true),
         }
     }
 
