@@ -84,22 +84,14 @@ pub enum ChainPolicy {
     Any,
 }
 
-/// Substrings of agents of other chains. The first three are the node's own list
-/// (`DEFAULT_CLIENTUA_BAN_PATTERNS`), the others software that this list misses.
-const OTHER_CHAINS: [&str; 7] = [
-    "abc",
-    "cash",
-    "bch",
-    "satoshi:",
-    "unlimited",
-    "knuth",
-    "flowee",
-];
+/// Substrings of agents of other chains that [`NODE_BANS`] misses.
+const OTHER_CHAINS: [&str; 4] = ["satoshi:", "unlimited", "knuth", "flowee"];
 
 /// Substrings of agents of Bitcoin SV software.
 const BITCOIN_SV: [&str; 5] = ["bitcoin sv", "teranode", "bsvd", "bsvwire", "bsv-p2p"];
 
-/// What a node of the default configuration bans: an agent of ours must hold none of them.
+/// What a node of the default configuration bans (`DEFAULT_CLIENTUA_BAN_PATTERNS`): an agent of
+/// ours must hold none of them.
 pub const NODE_BANS: [&str; 3] = ["abc", "cash", "bch"];
 
 /// The pattern of another chain that an agent matches, if any.
@@ -111,7 +103,7 @@ pub const NODE_BANS: [&str; 3] = ["abc", "cash", "bch"];
 /// assert_eq!(other_chain(&UserAgent::from_static("/Bitcoin SV:1.2.2/")), None);
 /// ```
 pub fn other_chain(agent: &UserAgent) -> Option<&'static str> {
-    find(agent, &OTHER_CHAINS)
+    banned_by_nodes(agent).or_else(|| find(agent, &OTHER_CHAINS))
 }
 
 /// The pattern for which a node of the default configuration would ban an agent, if any.

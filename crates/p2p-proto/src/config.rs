@@ -50,7 +50,8 @@ pub struct Config {
     /// How long the handshake may take from [`Connection::new`](crate::Connection::new) on.
     /// Default 60 s, as the node's.
     pub handshake_timeout: Duration,
-    /// Time between our pings. Default 60 s: Teranode hangs up after 125 s of silence.
+    /// Time between our pings. Default 60 s: Teranode hangs up after 125 s of silence. A
+    /// millisecond at least.
     pub ping_interval: Duration,
     /// How long a pong may take, and how long a peer may take none of our bytes. Default 2 min.
     pub ping_timeout: Duration,
@@ -59,7 +60,7 @@ pub struct Config {
     pub min_payload_rate: u64,
     /// Payloads above this many bytes come out in pieces, and it is also the most that queued
     /// events may hold before reading stops. Default 4 MiB: more than any message but blocks and
-    /// transactions, little enough for thousands of connections.
+    /// transactions, little enough for thousands of connections. Below 4096 it counts as that.
     pub stream_above: u64,
     /// The longest payloads taken. Default [`Limits::DEFAULT`]; `limits.message` is what our
     /// `protoconf` announces, so no less than 1 MiB.
@@ -69,7 +70,7 @@ pub struct Config {
     /// peer that does not read.
     pub send_queue_bytes: usize,
     /// Events that may wait before reading stops. Default 64: a read buffer's worth of small
-    /// messages, so that a burst is one wake-up of the driver.
+    /// messages, so that a burst is one wake-up of the driver. 0 counts as 1.
     pub event_queue_len: usize,
 }
 
@@ -104,11 +105,16 @@ impl Config {
 /// Who dialled.
 ///
 /// ```
-/// use p2p_proto::{Handshake, Side};
+/// use std::net::SocketAddr;
+/// use p2p_proto::Side;
 ///
-/// // A dialler speaks first.
-/// assert!(!Handshake::new(Side::Outbound).version_received().unwrap().send_version);
-/// assert!(Handshake::new(Side::Inbound).version_received().unwrap().send_version);
+/// // Where a peer dialled from is not where it listens.
+/// fn may_be_dialled_again(side: Side, remote: SocketAddr) -> Option<SocketAddr> {
+///     (side == Side::Outbound).then_some(remote)
+/// }
+/// let remote = "203.0.113.7:50123".parse()?;
+/// assert_eq!(may_be_dialled_again(Side::Inbound, remote), None);
+/// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
@@ -137,17 +143,21 @@ pub enum Capacity {
 /// What one connection is made with.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use std::time::{Instant, SystemTime};
-/// use p2p_proto::{Capacity, Clock, Params};
+/// use p2p_proto::{Capacity, Clock, Config, Connection, Network, Params, Side};
 ///
+/// let now = Instant::now();
 /// let params = Params {
 ///     remote: "203.0.113.7:8333".parse().unwrap(),
 ///     nonce: 7, // random
 ///     seed: [7; 32], // random
-///     clock: Clock::new(Instant::now(), SystemTime::now()),
+///     clock: Clock::new(now, SystemTime::now()),
 ///     capacity: Capacity::Free,
 /// };
-/// assert_ne!(params.nonce, 0);
+/// let config = Arc::new(Config::new(Network::Mainnet));
+/// let mut connection = Connection::new(config, Side::Outbound, params, now);
+/// assert!(connection.poll_transmit().is_some(), "our version");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {

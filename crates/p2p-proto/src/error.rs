@@ -4,7 +4,8 @@ use thiserror::Error;
 
 /// A payload that does not hold what its command says.
 ///
-/// The peer is answered with `reject(command, 0x01, "error parsing message")` and kept.
+/// A connection answers the peer with `reject(command, 0x01, "error parsing message")` and keeps
+/// it. Also what is wrong with a message that the application makes.
 ///
 /// ```
 /// use p2p_proto::{Command, Message};

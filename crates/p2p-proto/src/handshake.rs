@@ -1,6 +1,5 @@
 //! The handshake: four flags, true in any order that TCP allows.
 
-use crate::command::Command;
 use crate::config::Side;
 
 /// How far the handshake has come; complete when all four flags are true.
@@ -8,56 +7,28 @@ use crate::config::Side;
 /// The dialler sends its version at once, the listener after the peer's. Either side's version
 /// is answered with verack. A peer's verack may come before its version: some software sends it
 /// so.
-///
-/// ```
-/// use p2p_proto::{Handshake, Side};
-///
-/// let mut handshake = Handshake::new(Side::Inbound);
-/// let answer = handshake.version_received().unwrap();
-/// assert!(answer.send_version);
-/// assert!(!handshake.is_complete());
-/// handshake.verack_received().unwrap();
-/// assert!(handshake.is_complete());
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     version_sent: bool,
     version_received: bool,
     verack_sent: bool,
     verack_received: bool,
 }
 
-/// What a version is answered with. Verack always goes out, behind our version if that is due.
-///
-/// ```
-/// use p2p_proto::{Answer, Handshake, Side};
-///
-/// let answer = Handshake::new(Side::Outbound).version_received();
-/// assert_eq!(answer, Ok(Answer { send_version: false }));
-/// ```
+/// What a version is answered with: verack, behind our version if that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Whether our version is still to be sent.
-    pub send_version: bool,
+    pub(crate) send_version: bool,
 }
 
 /// A message that comes once came twice.
-///
-/// ```
-/// use p2p_proto::{Command, Handshake, Repeated, Side};
-///
-/// let mut handshake = Handshake::new(Side::Outbound);
-/// handshake.verack_received()?;
-/// assert_eq!(handshake.verack_received(), Err(Repeated(Command::VERACK)));
-/// # Ok::<(), Repeated>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("second {0}")]
-pub struct Repeated(pub Command);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repeated;
 
 impl Handshake {
     /// A handshake of this side; a dialler's version counts as sent.
-    pub fn new(side: Side) -> Self {
+    pub(crate) fn new(side: Side) -> Self {
         Self {
             version_sent: side == Side::Outbound,
             version_received: false,
@@ -66,42 +37,37 @@ impl Handshake {
         }
     }
 
-    /// The peer's version came and was found good; what is to be sent counts as sent.
-    ///
-    /// # Errors
-    /// [`Repeated`] when it came before.
-    pub fn version_received(&mut self) -> Result<Answer, Repeated> {
-        if self.version_received {
-            return Err(Repeated(Command::VERSION));
-        }
+    /// The peer's version came and was found good; what is to be sent counts as sent. Whether it
+    /// is the first is asked before it is read: [`has_version`](Self::has_version).
+    pub(crate) fn version_received(&mut self) -> Answer {
         let answer = Answer {
             send_version: !self.version_sent,
         };
         self.version_received = true;
         self.version_sent = true;
         self.verack_sent = true;
-        Ok(answer)
+        answer
     }
 
     /// The peer's verack came.
     ///
     /// # Errors
     /// [`Repeated`] when it came before.
-    pub fn verack_received(&mut self) -> Result<(), Repeated> {
+    pub(crate) fn verack_received(&mut self) -> Result<(), Repeated> {
         if self.verack_received {
-            return Err(Repeated(Command::VERACK));
+            return Err(Repeated);
         }
         self.verack_received = true;
         Ok(())
     }
 
     /// Whether the peer's version came.
-    pub fn has_version(&self) -> bool {
+    pub(crate) fn has_version(&self) -> bool {
         self.version_received
     }
 
     /// Whether all four flags are true.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.version_sent && self.version_received && self.verack_sent && self.verack_received
     }
 }
@@ -114,22 +80,14 @@ mod tests {
     fn test_handshake_state_transitions() {
         let mut outbound = Handshake::new(Side::Outbound);
         assert!(outbound.version_sent && !outbound.verack_sent);
-        assert_eq!(
-            outbound.version_received(),
-            Ok(Answer {
-                send_version: false
-            })
-        );
+        assert!(!outbound.version_received().send_version);
         assert!(outbound.verack_sent && !outbound.is_complete());
         outbound.verack_received().unwrap();
         assert!(outbound.is_complete());
 
         let mut inbound = Handshake::new(Side::Inbound);
         assert!(!inbound.version_sent);
-        assert_eq!(
-            inbound.version_received(),
-            Ok(Answer { send_version: true })
-        );
+        assert!(inbound.version_received().send_version);
         assert!(inbound.version_sent && inbound.verack_sent);
     }
 
@@ -141,9 +99,9 @@ mod tests {
                 if verack_first {
                     handshake.verack_received().unwrap();
                     assert!(!handshake.is_complete());
-                    handshake.version_received().unwrap();
+                    handshake.version_received();
                 } else {
-                    handshake.version_received().unwrap();
+                    handshake.version_received();
                     assert!(!handshake.is_complete());
                     handshake.verack_received().unwrap();
                 }
@@ -169,13 +127,10 @@ mod tests {
     #[test]
     fn what_comes_once_is_refused_twice() {
         let mut handshake = Handshake::new(Side::Inbound);
-        handshake.version_received().unwrap();
+        handshake.version_received();
         handshake.verack_received().unwrap();
-        assert_eq!(
-            handshake.version_received(),
-            Err(Repeated(Command::VERSION))
-        );
-        assert_eq!(handshake.verack_received(), Err(Repeated(Command::VERACK)));
+        assert!(handshake.has_version());
+        assert_eq!(handshake.verack_received(), Err(Repeated));
         assert!(handshake.is_complete());
     }
 }

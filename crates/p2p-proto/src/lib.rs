@@ -77,12 +77,14 @@
 //! | asks without reading the answers | not read from until it does | 64 KiB of answers wait, no more |
 //!
 //! Time stands still for the peer while our own side does not read. A close that is the peer's
-//! doing drops what the application has queued; one of ours flushes it, for a second at most.
+//! doing, or says that it is not wanted, drops what the application has queued; one in good order
+//! (requested, evicted, duplicate, shutdown) flushes it, for a second at most.
 //!
 //! # Memory
 //!
 //! Everything is bounded: the decoder keeps nothing but a hash state (a partial payload stays in
-//! the driver's buffer, which grows as bytes arrive), events by [`Config::event_queue_len`] and
+//! the driver's buffer, which grows as bytes arrive), small payloads that come together share
+//! blocks of [`ARENA_BLOCK`], so a message that is kept keeps that much alive, events by [`Config::event_queue_len`] and
 //! [`Config::stream_above`], what is to be sent by [`Config::send_queue_bytes`], unanswered pings
 //! by eight. Nothing is reserved for what a header or a count announces.
 //!
@@ -140,7 +142,6 @@ pub use event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
 pub use frame::{
     COPY_UP_TO, EXTENDED_HEADER_LEN, EncodedMessage, FrameHeader, HEADER_LEN, encode_frame,
 };
-pub use handshake::{Answer, Handshake, Repeated};
 pub use hash::{Hash256, ParseHashError, Sha256d, checksum};
 pub use limits::{Limits, PeerLimits};
 pub use message::*;

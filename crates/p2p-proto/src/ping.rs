@@ -12,6 +12,9 @@ use crate::message::Nonce;
 /// bounds the memory of an odd one.
 const MAX_OUTSTANDING: usize = 8;
 
+/// No interval is shorter: without a pause, the next ping would be due as soon as one is queued.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Tracks the pings of one connection.
 ///
 /// The clock of a ping starts when its last byte was handed to the socket
@@ -49,7 +52,7 @@ impl Pinger {
 
     /// A ping for now, unless the last one has not left us yet or too many are unanswered.
     pub(crate) fn ping(&mut self, now: Instant, interval: Duration) -> Option<Nonce> {
-        self.next = now.checked_add(interval);
+        self.next = now.checked_add(interval.max(LEAST_INTERVAL));
         if self.unsent.is_some() || self.outstanding.len() >= MAX_OUTSTANDING {
             return None;
         }
@@ -66,7 +69,7 @@ impl Pinger {
 
     /// The interval has changed: the next ping is due no later than that from now.
     pub(crate) fn reschedule(&mut self, now: Instant, interval: Duration) {
-        let after = now.checked_add(interval);
+        let after = now.checked_add(interval.max(LEAST_INTERVAL));
         self.next = [self.next, after].into_iter().flatten().min();
     }
 
@@ -184,6 +187,16 @@ mod tests {
         assert_eq!(pinger.pong(now, Nonce(nonce.0 ^ 1)), None);
         assert!(pinger.pong(now, nonce).is_some());
         assert_eq!(pinger.pong(now, nonce), None, "answered once");
+    }
+
+    #[test]
+    fn no_interval_makes_a_ping_due_at_once() {
+        let now = Instant::now();
+        let mut pinger = pinger(now);
+        pinger.ping(now, Duration::ZERO).unwrap();
+        assert_eq!(pinger.next(), Some(now + LEAST_INTERVAL));
+        pinger.reschedule(now, Duration::ZERO);
+        assert_eq!(pinger.next(), Some(now + LEAST_INTERVAL));
     }
 
     #[test]

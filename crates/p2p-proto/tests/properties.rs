@@ -25,7 +25,7 @@ use support::driver::{
 };
 use support::generate;
 
-/// A quarter of the usual number by default: the whole file is part of every test run.
+/// So many quarters of the usual number: the whole file is part of every test run.
 /// `PROPTEST_CASES` scales all of it.
 fn cases(share: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
@@ -495,7 +495,7 @@ fn apply(driver: &mut Driver, step: Step) {
     if unread == 0 {
         // The events, `Ready` before them and `Closed` behind.
         let waited = driver.events.len() - before;
-        assert!(waited <= MOST_EVENTS + 2, "{waited} events waited");
+        assert!(waited <= MOST_EVENTS + 3, "{waited} events waited");
     }
 }
 

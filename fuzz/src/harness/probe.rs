@@ -264,7 +264,7 @@ impl Probe {
                 }
             }
             // The question and the end are no queued events.
-            assert!(count <= self.bounds.events + 2, "{count} events");
+            assert!(count <= self.bounds.events + 3, "{count} events");
             assert!(
                 bytes <= self.bounds.event_bytes + self.longest_read,
                 "{bytes} bytes"

@@ -8,6 +8,7 @@ use crate::config::Capacity;
 use crate::decoder::{Body, Decoded, Dropped, FrameError, HANDSHAKE_PAYLOAD, Trust};
 use crate::error::DecodeError;
 use crate::event::{DiscardReason, Discarded, Event, PayloadEvent, Ready};
+use crate::handshake::Repeated;
 use crate::message::{Message, RejectCode, Version};
 use crate::offence::Offence;
 
@@ -37,12 +38,13 @@ impl Connection {
         match decoded {
             Decoded::Frame { command, body } => {
                 self.count_received(command, body.as_bytes().len() as u64);
-                match self.phase {
-                    Phase::Handshaking => self.handshake_frame(command, body),
-                    Phase::AwaitingAdmission(_)
-                    | Phase::Connected
-                    | Phase::Closing(_)
-                    | Phase::Closed => self.frame(command, body),
+                match command {
+                    Command::VERSION => self.version_frame(body),
+                    Command::VERACK => self.verack(body.as_bytes().len() as u64),
+                    _ if matches!(self.phase, Phase::Handshaking) => {
+                        self.early_frame(command, body);
+                    }
+                    _ => self.frame(command, body),
                 }
             }
             Decoded::Dropped {
@@ -54,30 +56,34 @@ impl Connection {
         }
     }
 
-    fn handshake_frame(&mut self, command: Command, body: Body<'_>) {
-        let length = body.as_bytes().len() as u64;
+    fn version_frame(&mut self, body: Body<'_>) {
+        if self.handshake.has_version() {
+            return self.repeated_version(body.as_bytes().len() as u64);
+        }
+        match body.decode(Command::VERSION) {
+            Ok(Message::Version(version)) => self.version(version),
+            Ok(_) => {}
+            Err(error) => self.malformed_version(error),
+        }
+    }
+
+    fn verack(&mut self, length: u64) {
+        match self.handshake.verack_received() {
+            Ok(()) => self.complete_handshake(),
+            Err(Repeated) => self.repeated(Command::VERACK, length),
+        }
+    }
+
+    /// A frame before the handshake is complete.
+    fn early_frame(&mut self, command: Command, body: Body<'_>) {
         match command {
-            Command::VERSION if self.handshake.has_version() => self.repeated_version(length),
-            Command::VERSION => match body.decode(command) {
-                Ok(Message::Version(version)) => self.version(version),
-                Ok(_) => {}
-                Err(error) => {
-                    self.reject(command, RejectCode::MALFORMED, "error parsing message");
-                    self.violation(Violation::MalformedVersion(error));
-                }
-            },
-            Command::VERACK => match self.handshake.verack_received() {
-                Ok(()) => self.complete_handshake(),
-                Err(_) => self.repeated(command, length),
-            },
             // Some send it before their verack. The application hears of it after `Ready`.
             Command::PROTOCONF => self.frame(command, body),
             // A peer may say why it will not have us.
-            Command::REJECT => {
-                if let Ok(Message::Reject(reject)) = body.decode(command) {
-                    self.peer.reject = Some(reject);
-                }
-            }
+            Command::REJECT => match body.decode(command) {
+                Ok(Message::Reject(reject)) => self.peer.reject = Some(reject),
+                _ => self.stats.discarded += 1,
+            },
             // A node may send these before verack; they are answered by miners only.
             Command::AUTHCH | Command::AUTHRESP => {}
             _ => {
@@ -88,9 +94,6 @@ impl Connection {
     }
 
     fn version(&mut self, version: Box<Version>) {
-        let Ok(answer) = self.handshake.version_received() else {
-            return;
-        };
         let least = self.config.min_protocol_version;
         if version.version < least {
             let reason = format!("Version must be {least} or greater");
@@ -110,6 +113,7 @@ impl Connection {
         }
         let peer_version = version.version;
         self.peer.version = Some(version);
+        let answer = self.handshake.version_received();
         if answer.send_version {
             self.send_version();
         }
@@ -147,12 +151,6 @@ impl Connection {
     fn frame(&mut self, command: Command, body: Body<'_>) {
         let bytes = body.as_bytes().len();
         let length = bytes as u64;
-        if command == Command::VERSION {
-            return self.repeated_version(length);
-        }
-        if command == Command::VERACK {
-            return self.repeated(command, length);
-        }
         let message = match body.decode_into(&mut self.arena, command) {
             Ok(message) => message,
             Err(error) => return self.malformed(command, length, error),
@@ -206,6 +204,12 @@ impl Connection {
         }
     }
 
+    fn malformed_version(&mut self, error: DecodeError) {
+        let command = Command::VERSION;
+        self.reject(command, RejectCode::MALFORMED, "error parsing message");
+        self.violation(Violation::MalformedVersion(error));
+    }
+
     fn repeated_version(&mut self, length: u64) {
         let command = Command::VERSION;
         self.reject(command, RejectCode::DUPLICATE, "Duplicate version message");
@@ -232,11 +236,11 @@ impl Connection {
                 return self.repeated_version(length);
             }
             (Dropped::TooLargeYet, Some(Command::VERSION)) => {
-                return self.violation(Violation::MalformedVersion(DecodeError::TooLarge {
+                return self.malformed_version(DecodeError::TooLarge {
                     field: "version",
                     value: length,
                     max: HANDSHAKE_PAYLOAD,
-                }));
+                });
             }
             (Dropped::BadChecksum, Some(command)) => Some(Offence::BadChecksum(command)),
             (Dropped::TooLargeYet, Some(command)) => Some(Offence::TooLargeYet { command, length }),

@@ -187,7 +187,9 @@ impl Connection {
     pub fn receive(&mut self, now: Instant, bytes: &mut BytesMut) {
         self.at(now);
         let before = bytes.len();
-        while self.wants_read() {
+        // The end of a payload keeps no memory, and the driver may have no byte left to come back
+        // with: it does not wait for room.
+        while self.wants_read() || (self.decoder.owes_end() && !self.is_closing()) {
             match self.decoder.decode(bytes) {
                 Ok(Some(decoded)) => {
                     self.first_frame = false;
@@ -229,6 +231,7 @@ impl Connection {
         self.decoder.set_stream_above(stream_above(&config));
         self.pinger.reschedule(now, config.ping_interval);
         self.config = config;
+        self.note_blocked();
     }
 
     /// Ends the connection; the first reason wins. This is also how the driver reports the end

@@ -56,10 +56,12 @@ impl Connection {
     ///
     /// Up to 2^32 - 1 bytes the header carries the checksum, so it must be known now; above, the
     /// frame is an `extmsg`, which has none. Until the payload is complete no other frame can
-    /// leave, pongs included: give it without delay.
+    /// leave, pongs included, and no timeout can notice a peer that is gone: give it without
+    /// delay, or [`close`](Self::close).
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`SendError::Checksum`], [`SendError::Streaming`].
+    /// As [`send`](Self::send), [`SendError::Full`] also until the payload before has left;
+    /// [`SendError::Checksum`], [`SendError::Streaming`].
     pub fn send_begin(
         &mut self,
         now: Instant,
@@ -68,13 +70,17 @@ impl Connection {
         checksum: Option<[u8; 4]>,
     ) -> Result<(), SendError> {
         self.at(now);
+        self.check_open()?;
         if checksum.is_some() != (length <= u64::from(u32::MAX)) {
             return Err(SendError::Checksum);
         }
-        if self.out.is_streaming() {
-            return Err(SendError::Streaming);
+        match self.out.stream_left() {
+            Some(_) => return Err(SendError::Streaming),
+            // All of the one before was given, and not all of it has left.
+            None if self.out.is_streaming() => return Err(SendError::Full),
+            None => {}
         }
-        self.check_send(command, 0)?;
+        self.check_room(self.out.unwritten(), 0)?;
         self.check_peer_limit(command, length)?;
         self.out.begin_stream(&FrameHeader {
             command,
@@ -180,7 +186,7 @@ impl Connection {
 
     pub(super) fn send_version(&mut self) {
         let config = &self.config;
-        let side = match self.handshake.has_version() {
+        let services = match self.handshake.has_version() {
             true => Services::NONE,
             // What a dialler may assume of whom it dials.
             false => Services::NETWORK,
@@ -190,7 +196,7 @@ impl Connection {
             services: config.services,
             timestamp: i64::try_from(self.params.clock.unix(self.now).as_secs())
                 .unwrap_or(i64::MAX),
-            addr_recv: NetworkAddress::new(side, self.params.remote),
+            addr_recv: NetworkAddress::new(services, self.params.remote),
             addr_from: NetworkAddress {
                 services: config.services,
                 port: config.listen_port,

@@ -7,8 +7,11 @@ use crate::command::Command;
 /// ```
 /// use p2p_proto::Stats;
 ///
-/// let stats = Stats::default();
-/// assert_eq!((stats.bytes_received, stats.messages_sent), (0, 0));
+/// fn line(stats: &Stats) -> String {
+///     let Stats { bytes_received, bytes_sent, discarded, .. } = stats;
+///     format!("{bytes_received} bytes in, {bytes_sent} out, {discarded} frames dropped")
+/// }
+/// assert_eq!(line(&Stats::default()), "0 bytes in, 0 out, 0 frames dropped");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -30,9 +33,15 @@ pub struct Stats {
 /// Which way a message went.
 ///
 /// ```
-/// use p2p_proto::Flow;
+/// use p2p_proto::{Flow, Tally};
 ///
-/// assert_ne!(Flow::Received, Flow::Sent);
+/// fn label(tally: &Tally) -> &'static str {
+///     match tally.flow {
+///         Flow::Received => "in",
+///         Flow::Sent => "out",
+///     }
+/// }
+/// # let _ = label;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flow {

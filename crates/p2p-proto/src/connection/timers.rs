@@ -55,7 +55,7 @@ impl Connection {
         if self.is_closing() {
             return;
         }
-        if passed(self.handshake_deadline()) {
+        if passed(self.timers.handshake) {
             self.close(now, CloseReason::HandshakeTimeout);
         } else if passed(self.timers.write) {
             self.close(now, CloseReason::WriteTimeout);
@@ -71,7 +71,7 @@ impl Connection {
     /// When to call [`handle_timeout`](Self::handle_timeout), and what for.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         [
-            (self.handshake_deadline(), Timer::Handshake),
+            (self.timers.handshake, Timer::Handshake),
             (self.ping_due(), Timer::Ping),
             (self.pong_deadline(), Timer::Pong),
             (self.timers.write, Timer::Write),
@@ -84,7 +84,7 @@ impl Connection {
 
     // private
 
-    /// Time moves on; if it stood still for the peer, its deadlines move too.
+    /// Time moves on; if it stood still for the peer, its pongs are due later.
     pub(super) fn at(&mut self, now: Instant) {
         debug_assert!(now >= self.now, "time goes backwards");
         self.now = now;
@@ -93,11 +93,6 @@ impl Connection {
         }
         if let Some(since) = self.blocked_since.take() {
             self.pinger.stood_still(since, now);
-            let pause = now.saturating_duration_since(since);
-            self.timers.handshake = self
-                .timers
-                .handshake
-                .and_then(|deadline| deadline.checked_add(pause));
         }
     }
 
@@ -130,12 +125,6 @@ impl Connection {
                 config.ping_timeout,
             );
         }
-    }
-
-    fn handshake_deadline(&self) -> Option<Instant> {
-        self.timers
-            .handshake
-            .filter(|_| self.blocked_since.is_none())
     }
 
     fn pong_deadline(&self) -> Option<Instant> {

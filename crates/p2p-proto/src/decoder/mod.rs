@@ -98,7 +98,9 @@ enum State {
 }
 
 impl FrameDecoder {
-    /// A decoder that trusts its peer and gathers every payload whole.
+    /// A decoder that trusts its peer and gathers every payload whole: the limits bound the memory
+    /// of the caller's buffer. [`Limits::DEFAULT`] have none for blocks: lower that, or have large
+    /// payloads come out [in pieces](Self::stream_above).
     pub fn new(network: Network, limits: Limits) -> Self {
         Self {
             magic: network.magic_bytes(),
@@ -149,6 +151,11 @@ impl FrameDecoder {
     /// Whether a frame has begun and not ended.
     pub fn is_mid_frame(&self) -> bool {
         !matches!(self.state, State::Header | State::Lost(_))
+    }
+
+    /// Whether the end of a payload in pieces is still to be said, which takes no more bytes.
+    pub(crate) fn owes_end(&self) -> bool {
+        matches!(self.state, State::Stream { left: 0, .. })
     }
 
     /// Payload bytes seen so far of frames that did not come whole: what a peer that sends one
@@ -260,10 +267,12 @@ impl FrameDecoder {
                 hashed,
             } => {
                 let end = buffer.len().min(header.length as usize);
+                // A buffer that has lost what was in it: the checksum will be wrong.
+                let start = end.min(*hashed);
                 if header.checksum.is_some() {
-                    hasher.update(&buffer[*hashed..end]);
+                    hasher.update(&buffer[start..end]);
                 }
-                self.partial += (end - *hashed) as u64;
+                self.partial += (end - start) as u64;
                 *hashed = end;
                 if (end as u64) < header.length {
                     return Ok(None);

@@ -96,6 +96,11 @@ fn limits_by_command_are_judged_on_the_header_alone() {
         message: 2_097_152,
         block: 4_000_000_000,
     };
+    let low = Limits {
+        block: 5000,
+        ..limits
+    };
+    assert_eq!(low.of(Command::TX), 5000, "no longer than its block");
     let judge = |command, length: u64| {
         let mut buffer = BytesMut::new();
         let checksum = (length <= u64::from(u32::MAX)).then_some([0; 4]);
@@ -131,6 +136,24 @@ fn limits_by_command_are_judged_on_the_header_alone() {
             })
         );
     }
+}
+
+#[test]
+fn a_buffer_that_has_lost_bytes_is_a_bad_checksum() {
+    let mut decoder = FrameDecoder::new(Network::Regtest, Limits::DEFAULT);
+    let mut frame = BytesMut::new();
+    encode_frame(Network::Regtest, &unknown(1000), &mut frame);
+    let mut buffer = BytesMut::from(&frame[..800]);
+    assert!(decoder.decode(&mut buffer).unwrap().is_none());
+    let mut other = BytesMut::from(&frame[HEADER_LEN..300]);
+    assert!(decoder.decode(&mut other).unwrap().is_none());
+    other.extend_from_slice(&frame[300..]);
+    let why = match decoder.decode(&mut other).unwrap() {
+        Some(Decoded::Dropped { why, .. }) => Some(why),
+        _ => None,
+    };
+    assert_eq!(why, Some(Dropped::BadChecksum));
+    assert!(other.is_empty());
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub struct MerkleProof {
 /// # Ok::<(), p2p_proto::DecodeError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProofSubject {
     /// A transaction by its id, as in `hdrsen` and `datareftx`.
     Txid(Hash256),
@@ -68,11 +69,21 @@ pub enum ProofSubject {
 /// which the node does not know.
 ///
 /// ```
-/// use p2p_proto::{Hash256, ProofTarget};
+/// use p2p_proto::{BlockHeader, MerkleProof, ProofTarget};
 ///
-/// assert_ne!(ProofTarget::BlockHash(Hash256::ZERO), ProofTarget::MerkleRoot(Hash256::ZERO));
+/// /// Whether a proof is about this block, and holds.
+/// fn proves(proof: &MerkleProof, header: &BlockHeader) -> bool {
+///     let is_of_block = match proof.target {
+///         ProofTarget::BlockHash(hash) => hash == header.hash(),
+///         ProofTarget::MerkleRoot(root) => root == header.merkle_root,
+///         _ => false,
+///     };
+///     is_of_block && proof.merkle_root() == Some(header.merkle_root)
+/// }
+/// # let _ = proves;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProofTarget {
     /// By its hash, as in `hdrsen` and `datareftx`.
     BlockHash(Hash256),

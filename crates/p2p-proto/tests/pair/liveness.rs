@@ -1,5 +1,7 @@
 //! Pings and pongs, and whoever does not read.
 
+use std::sync::Arc;
+
 use p2p_proto::{CloseReason, Config, Message, Side, Timer};
 
 use crate::support::driver::{Driver, NETWORK, config, frame, millis, ping, pong, secs, unknown};
@@ -120,12 +122,31 @@ fn a_slow_large_frame_excuses_the_pong_and_a_drip_does_not() {
 #[test]
 fn small_messages_excuse_nothing() {
     let mut driver = Driver::connected(Side::Inbound);
-    let addr = frame(NETWORK, &unknown("addr", vec![0; 1]));
+    // More a second than what excuses one large frame.
+    let many = frame(NETWORK, &unknown("whatever", vec![0; 50])).repeat(50);
     for _ in 0..300 {
-        driver.receive(&addr);
+        driver.receive(&many);
         driver.wait(secs(1));
     }
     closes_with(&driver, &CloseReason::PingTimeout);
+}
+
+#[test]
+fn the_peers_clocks_stand_still_as_soon_as_other_settings_leave_no_room() {
+    let mut driver = Driver::connected(Side::Inbound);
+    driver.wait(config().ping_interval);
+    driver.drains = false;
+    driver.hear(&Message::GetAddr);
+    let narrow = Config {
+        event_queue_len: 1,
+        ..config()
+    };
+    driver.connection.configure(driver.now, Arc::new(narrow));
+    // A driver that does not read does not come back with bytes.
+    assert!(!driver.connection.wants_read());
+    let later = driver.now + 2 * config().ping_timeout;
+    driver.connection.handle_timeout(later);
+    assert!(!driver.connection.is_closing());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use p2p_proto::{
     Capacity, ChainPolicy, CloseReason, Command, Config, DecodeError, Event, FrameError,
     HANDSHAKE_PAYLOAD, Initiator, Message, Network, NetworkFailure, PeerPolicy, Refusal, Reject,
@@ -201,12 +202,23 @@ fn a_malformed_version_is_a_violation() {
             needed: 2,
             left: 1,
         };
-        closes_with(
-            &driver,
-            &CloseReason::Violation(Violation::MalformedVersion(error)),
-        );
-        assert!(!driver.is_ready());
+        says_malformed_version(driver, error);
     }
+}
+
+/// A version that cannot be read is answered, and then there is nothing to agree on.
+fn says_malformed_version(mut driver: Driver, error: DecodeError) {
+    let said = driver.said();
+    let [reject] = rejects(&said)[..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(reject.code(), RejectCode::MALFORMED);
+    assert_eq!(reject.command(), b"version");
+    closes_with(
+        &driver,
+        &CloseReason::Violation(Violation::MalformedVersion(error)),
+    );
+    assert!(!driver.is_ready());
 }
 
 #[test]
@@ -226,10 +238,7 @@ fn a_version_of_more_than_4_kib_is_a_violation() {
             value: length,
             max: HANDSHAKE_PAYLOAD,
         };
-        closes_with(
-            &driver,
-            &CloseReason::Violation(Violation::MalformedVersion(error)),
-        );
+        says_malformed_version(driver, error);
     }
 }
 
@@ -324,6 +333,27 @@ fn a_reject_before_hanging_up_in_the_handshake_is_the_reason() {
     let mut driver = Driver::new(Side::Outbound);
     driver.close(eof.clone());
     closes_with(&driver, &eof);
+}
+
+#[test]
+fn a_reason_longer_than_the_nodes_is_heard_all_the_same() {
+    // `reject` of Teranode: a whole error, as long as that is.
+    let mut payload = BytesMut::new();
+    payload.extend_from_slice(b"\x07version\x01\xc8");
+    payload.extend_from_slice(&[b'x'; 200]);
+    let mut driver = Driver::new(Side::Outbound);
+    driver.hear(&unknown("reject", payload.freeze()));
+    driver.close(CloseReason::Network(NetworkFailure::Eof));
+    let kept = "x".repeat(111);
+    let refusal = Reject::new(Command::VERSION, RejectCode::MALFORMED, kept);
+    closes_with(&driver, &CloseReason::RejectedByPeer(Box::new(refusal)));
+}
+
+#[test]
+fn a_reject_that_cannot_be_read_is_counted() {
+    let mut driver = Driver::new(Side::Outbound);
+    driver.hear(&unknown("reject", vec![13]));
+    assert_eq!(driver.connection.stats().discarded, 1);
 }
 
 #[test]

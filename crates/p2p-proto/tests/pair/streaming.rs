@@ -66,6 +66,47 @@ fn a_payload_is_sent_in_pieces_under_a_basic_header() {
 }
 
 #[test]
+fn a_payload_waits_until_the_one_before_has_left() {
+    let payload = Bytes::from_static(&[7; 100]);
+    let sum = Some(checksum(&payload));
+    let mut driver = Driver::connected(Side::Inbound);
+    let now = driver.now;
+    let begin = |driver: &mut Driver| {
+        let connection = &mut driver.connection;
+        connection.send_begin(now, Command::BLOCK, 100, sum)
+    };
+    begin(&mut driver).unwrap();
+    driver.connection.send_chunk(now, payload.clone()).unwrap();
+    assert_eq!(begin(&mut driver), Err(SendError::Streaming));
+    driver.connection.send_end(now).unwrap();
+    assert_eq!(begin(&mut driver), Err(SendError::Full));
+    driver.settle();
+    assert_eq!(begin(&mut driver), Ok(()));
+    driver.close(CloseReason::Requested);
+    assert_eq!(begin(&mut driver), Err(SendError::Closed));
+}
+
+#[test]
+fn the_end_of_a_payload_does_not_wait_for_room() {
+    let config = Config {
+        stream_above: 5000,
+        ..config()
+    };
+    let mut driver = Driver::connected_with(config, Side::Inbound, version());
+    driver.drains = false;
+    // One read brings all of it: the piece is more than events may hold.
+    driver.receive(&frame(NETWORK, &unknown("block", vec![7; 6000])));
+    assert!(!driver.connection.wants_read());
+    assert_eq!(driver.unread(), 0, "there is nothing to come back with");
+    // As a driver with an empty buffer does.
+    let events: Vec<_> = std::iter::from_fn(|| driver.connection.poll_event()).collect();
+    let end = PayloadEvent::End {
+        checksum_ok: Some(true),
+    };
+    assert_eq!(events.last(), Some(&Event::Payload(end)));
+}
+
+#[test]
 fn a_payload_of_4_gib_goes_under_an_extended_header() {
     let mut driver = Driver::connected(Side::Inbound);
     driver.outgoing();

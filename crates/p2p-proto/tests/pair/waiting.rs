@@ -22,9 +22,9 @@ fn reading_stops_when_events_are_too_many_and_nothing_is_lost() {
         stream.len() / 3 * 2,
         "a queue's worth was taken"
     );
-    driver
-        .connection
-        .receive(driver.now, &mut BytesMut::from(&b"more"[..]));
+    let mut more = BytesMut::from(&b"more"[..]);
+    driver.connection.receive(driver.now, &mut more);
+    assert_eq!(more[..], b"more"[..]);
 
     driver.drains = true;
     driver.settle();

@@ -219,7 +219,9 @@ fn enriched_headers(headers: &EnrichedHeaders) -> Value {
 }
 
 fn merkle_proof(proof: &MerkleProof) -> Value {
-    let (ProofTarget::BlockHash(target) | ProofTarget::MerkleRoot(target)) = proof.target;
+    let (ProofTarget::BlockHash(target) | ProofTarget::MerkleRoot(target)) = proof.target else {
+        panic!("{:?}", proof.target)
+    };
     json!({
         "flags": proof_flags(proof),
         "index": proof.index,
@@ -278,7 +280,7 @@ fn ds_detected(message: &DsDetected) -> Value {
         let proof = &block.proof;
         let tx_length = match &proof.subject {
             ProofSubject::Tx(tx) => Some(tx.len()),
-            ProofSubject::Txid(_) => None,
+            _ => None,
         };
         json!({
             "headers": block.headers.len(),
