@@ -70,6 +70,18 @@ pub enum RecvError {
     Closed,
 }
 
+impl RecvError {
+    /// Whether more can come: yes, but for the end.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Closed)
+    }
+
+    /// Whether a peer is to be banned for it: never.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}
+
 impl Registry {
     pub(crate) fn control_events(self: &Arc<Self>) -> ControlEvents {
         self.subscribe(Wants::Control, |event| match event {
