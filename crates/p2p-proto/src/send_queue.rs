@@ -80,6 +80,13 @@ impl SendQueue {
         self.queued += (self.control.len() - before) as u64;
     }
 
+    /// As [`push_control`](Self::push_control), with a checksum that is known.
+    pub(crate) fn push_control_frame(&mut self, header: &FrameHeader, payload: &[u8]) {
+        header.encode(self.network.magic_bytes(), &mut self.control);
+        self.control.put_slice(payload);
+        self.queued += (header.wire_len() + payload.len()) as u64;
+    }
+
     /// Queues a message.
     pub(crate) fn push(&mut self, message: &Message) {
         match message.raw() {

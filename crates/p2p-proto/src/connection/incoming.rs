@@ -14,6 +14,8 @@ use crate::offence::Offence;
 
 /// Peers from this version on are sent our `protoconf`.
 const PROTOCONF_VERSION: i32 = 70015;
+/// The payload of a ping and of its pong; what follows the nonce of a ping is not sent back.
+const NONCE_LEN: u64 = 8;
 /// Peers from this version on know `sendheaders`.
 const SENDHEADERS_VERSION: i32 = 70012;
 
@@ -151,12 +153,13 @@ impl Connection {
     fn frame(&mut self, command: Command, body: Body<'_>) {
         let bytes = body.as_bytes().len();
         let length = bytes as u64;
+        let checksum = body.checksum();
         let message = match body.decode_into(&mut self.arena, command) {
             Ok(message) => message,
             Err(error) => return self.malformed(command, length, error),
         };
         match &message {
-            Message::Ping(nonce) => self.control(&Message::Pong(*nonce)),
+            Message::Ping(nonce) => self.pong(*nonce, checksum.filter(|_| length == NONCE_LEN)),
             Message::Pong(nonce) => {
                 let known = self.pinger.pong(self.now, *nonce).is_some();
                 self.stats.unknown_pongs += u64::from(!known);

@@ -12,7 +12,7 @@ use crate::error::SendError;
 use crate::frame::{EncodedMessage, FrameHeader};
 use crate::limits::PeerLimits;
 use crate::message::{
-    Message, NetworkAddress, Protoconf, Reject, RejectCode, Services, Version, VersionFields,
+    Message, NetworkAddress, Nonce, Protoconf, Reject, RejectCode, Services, Version, VersionFields,
 };
 
 impl Connection {
@@ -176,6 +176,21 @@ impl Connection {
     pub(super) fn control(&mut self, message: &Message) {
         self.out.push_control(message);
         self.count_sent(message.command(), message.payload_len() as u64);
+    }
+
+    /// Answers a ping. A payload that is the ping's own has its checksum.
+    pub(super) fn pong(&mut self, nonce: Nonce, checksum: Option<[u8; 4]>) {
+        let Some(checksum) = checksum else {
+            return self.control(&Message::Pong(nonce));
+        };
+        let payload = nonce.0.to_le_bytes();
+        let header = FrameHeader {
+            command: Command::PONG,
+            length: payload.len() as u64,
+            checksum: Some(checksum),
+        };
+        self.out.push_control_frame(&header, &payload);
+        self.count_sent(Command::PONG, header.length);
     }
 
     pub(super) fn reject(&mut self, command: Command, code: RejectCode, reason: impl Into<Bytes>) {

@@ -72,12 +72,18 @@ pub enum Decoded<'a> {
 pub struct Body<'a> {
     pub(super) buffer: &'a mut BytesMut,
     pub(super) len: usize,
+    pub(super) checksum: Option<[u8; 4]>,
 }
 
 impl Body<'_> {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer[..self.len]
+    }
+
+    /// The checksum that was found right; `None` in an extended frame, which has none.
+    pub fn checksum(&self) -> Option<[u8; 4]> {
+        self.checksum
     }
 
     /// The bytes, for keeping: small ones copied, large ones shared with the buffer.

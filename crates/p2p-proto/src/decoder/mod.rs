@@ -347,6 +347,7 @@ fn whole<'a>(
     let body = Body {
         buffer,
         len: header.length as usize,
+        checksum: header.checksum,
     };
     if header.checksum.is_some() && header.checksum != found {
         drop(body);
