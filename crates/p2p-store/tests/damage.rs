@@ -229,6 +229,85 @@ async fn what_a_newer_version_wrote_is_kept() {
     assert!(folder.names().iter().any(|name| name.contains("newer")));
 }
 
+/// Makes the record of this id one of a newer version, as it lies in the database.
+fn renew(path: &Path, peer: &Peer) {
+    let mut record = serde_json::to_value(peer).unwrap();
+    record["status"] = "Suspended".into();
+    if peer.status == PeerStatus::Valid {
+        // Nor does it say where it stands in our words.
+        record["port"] = "default".into();
+    }
+    let record = serde_json::to_vec(&record).unwrap();
+    let table = redb::TableDefinition::<u128, &[u8]>::new("peers");
+    let database = redb::Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut peers = transaction.open_table(table).unwrap();
+        let id = peer.id.as_u128();
+        assert!(peers.insert(id, record.as_slice()).unwrap().is_some());
+    }
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_kept_in_redb() {
+    let folder = Folder::new();
+    let path = folder.path("peers");
+    let store = RedbPeerStore::open(&path).unwrap();
+    store.apply(&[banned(1), banned(2)]).await.unwrap();
+    drop(store);
+    renew(&path, &banned(1));
+    let store = RedbPeerStore::open(&path).unwrap();
+
+    // Who asks for others finds them.
+    let ip = peer(1).ip_address;
+    assert_eq!(store.find_by_ip(ip).await.unwrap(), []);
+    assert_eq!(store.find_by_ip_port(ip, 8333).await.unwrap(), None);
+    let found = store.find_by_status(PeerStatus::Banned).await.unwrap();
+    assert_eq!(found, [banned(2)]);
+    assert_eq!(store.list_all().await.unwrap(), [banned(2)]);
+
+    // It is there for who can read it, whatever else changes.
+    store.apply(&[banned(3)]).await.unwrap();
+    let unread = store.read(peer(1).id).await.unwrap_err();
+    assert!(matches!(unread, StoreError::Corrupt { .. }), "{unread}");
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_replaced_and_removed_in_redb() {
+    let folder = Folder::new();
+    let path = folder.path("peers");
+    let store = RedbPeerStore::open(&path).unwrap();
+    let peers = [banned(1), of_status(2, PeerStatus::Valid), banned(3)];
+    store.apply(&peers).await.unwrap();
+    drop(store);
+    peers.iter().for_each(|peer| renew(&path, peer));
+    let store = RedbPeerStore::open(&path).unwrap();
+
+    // One is replaced at its place, one moves, one goes.
+    let mut moved = peer(2);
+    moved.port += 1;
+    store.apply(&[banned(1), moved.clone()]).await.unwrap();
+    store.forget(&[peer(3).id]).await.unwrap();
+    let all = sorted(store.list_all().await.unwrap());
+    assert_eq!(all, sorted(vec![banned(1), moved.clone()]));
+    for (status, count) in [
+        (PeerStatus::Banned, 1),
+        (PeerStatus::Valid, 0),
+        (PeerStatus::Unknown, 1),
+    ] {
+        let found = store.find_by_status(status).await.unwrap();
+        let counted = store.count_by_status(status).await.unwrap();
+        assert_eq!((found.len(), counted), (count, count), "{status:?}");
+    }
+    let found = store.find_by_ip(moved.ip_address).await.unwrap();
+    assert_eq!(found, [moved], "its old place is nobody's");
+    let mut newcomer = peer(2);
+    newcomer.id = peer(4).id;
+    store.create(&newcomer).await.unwrap();
+    store.create(&banned(3)).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_edited_file_is_used_and_a_copy_kept() {
     let folder = Folder::new();

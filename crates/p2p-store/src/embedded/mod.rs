@@ -31,6 +31,10 @@ use worker::{Change, Job, QUEUE, Worker};
 /// damaged file is set aside as a whole. Every page is checked when the file is opened, which reads
 /// it once.
 ///
+/// Records that this version cannot read are kept as they are until somebody puts or removes one of
+/// the same id. To [`read`](PeerStore::read) one is an error; other questions leave it out, and the
+/// log names it.
+///
 /// Dropping waits for what was asked before, and gives the file back.
 ///
 /// ```
@@ -126,7 +130,6 @@ impl PeerStore for RedbPeerStore {
         self.change(Change::Delete(id)).await
     }
 
-    /// A record that cannot be read is left out; the log names it.
     async fn list_all(&self) -> Result<Vec<Peer>, StoreError> {
         self.look(|reader| reader.all()).await
     }

@@ -7,6 +7,7 @@ use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
 };
+use serde::Deserialize;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -73,10 +74,8 @@ impl Reader {
 
     pub(super) fn at(&self, ip: IpAddr, port: u16) -> Result<Option<Peer>, StoreError> {
         let found = self.addresses.get((number(ip), port)).map_err(failed)?;
-        match found {
-            Some(id) => self.get(Uuid::from_u128(id.value())),
-            None => Ok(None),
-        }
+        let ids = found.map(|id| Ok(id.value())).into_iter();
+        Ok(self.those(ids)?.pop())
     }
 
     pub(super) fn of_ip(&self, ip: IpAddr) -> Result<Vec<Peer>, StoreError> {
@@ -104,10 +103,7 @@ impl Reader {
         let mut peers = Vec::new();
         for row in rows {
             let (id, json) = row.map_err(failed)?;
-            match self.decode(Uuid::from_u128(id.value()), json.value()) {
-                Ok(peer) => peers.push(peer),
-                Err(error) => warn!(%error, "a record is left out"),
-            }
+            peers.extend(self.readable(Uuid::from_u128(id.value()), json.value()));
         }
         Ok(peers)
     }
@@ -122,9 +118,19 @@ impl Reader {
     ) -> Result<Vec<Peer>, StoreError> {
         let mut peers = Vec::new();
         for id in ids {
-            peers.extend(self.get(Uuid::from_u128(id.map_err(failed)?))?);
+            let id = id.map_err(failed)?;
+            if let Some(json) = self.peers.get(id).map_err(failed)? {
+                peers.extend(self.readable(Uuid::from_u128(id), json.value()));
+            }
         }
         Ok(peers)
+    }
+
+    /// The record, if it can be read: one that cannot be hides no others.
+    fn readable(&self, id: Uuid, json: &[u8]) -> Option<Peer> {
+        let peer = self.decode(id, json);
+        peer.inspect_err(|error| warn!(%error, "a record is left out"))
+            .ok()
     }
 
     fn decode(&self, id: Uuid, json: &[u8]) -> Result<Peer, StoreError> {
@@ -201,16 +207,62 @@ impl<'t> Writer<'t> {
             Some(json) => json.value().to_vec(),
             None => return Ok(false),
         };
-        let peer = decode(id, &removed)?;
+        match decode(id, &removed) {
+            Ok(peer) => self.unindex(&peer)?,
+            Err(error) => {
+                warn!(%error, "a record that cannot be read is replaced or removed");
+                self.unindex_unread(id, &removed)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn unindex(&mut self, peer: &Peer) -> Result<(), StoreError> {
         let address = (number(peer.ip_address), peer.port);
         let status = key(peer.status);
+        let place = (status, peer.id.as_u128());
         self.addresses.remove(address).map_err(failed)?;
-        self.statuses
-            .remove((status, id.as_u128()))
-            .map_err(failed)?;
+        self.statuses.remove(place).map_err(failed)?;
         self.count(status, |count| count.saturating_sub(1))?;
-        self.is_urgent |= is_banned(&peer);
-        Ok(true)
+        self.is_urgent |= is_banned(peer);
+        Ok(())
+    }
+
+    /// The same for a record of a newer version, as far as it says where it stands.
+    fn unindex_unread(&mut self, id: Uuid, json: &[u8]) -> Result<(), StoreError> {
+        #[derive(Deserialize)]
+        struct Place {
+            ip_address: IpAddr,
+            port: u16,
+        }
+        let id = id.as_u128();
+        let address = match serde_json::from_slice(json) {
+            Ok(Place { ip_address, port }) => {
+                let address = (number(ip_address), port);
+                let holder = self.addresses.get(address).map_err(failed)?;
+                holder
+                    .is_some_and(|holder| holder.value() == id)
+                    .then_some(address)
+            }
+            Err(_) => None,
+        };
+        match address {
+            Some(address) => drop(self.addresses.remove(address).map_err(failed)?),
+            // Rare enough to look everywhere.
+            None => self
+                .addresses
+                .retain(|_, holder| holder != id)
+                .map_err(failed)?,
+        }
+        for status in self.known_statuses()? {
+            let place = (status, id);
+            if self.statuses.remove(place).map_err(failed)?.is_some() {
+                self.count(status, |count| count.saturating_sub(1))?;
+            }
+        }
+        // It may have been the record of a ban.
+        self.is_urgent = true;
+        Ok(())
     }
 
     /// Makes this transaction durable, and all before it. It has to change something: redb leaves
@@ -235,6 +287,12 @@ impl<'t> Writer<'t> {
         self.count(status, |count| count + 1)?;
         self.is_urgent |= is_banned(peer);
         Ok(())
+    }
+
+    /// All that have ever been counted.
+    fn known_statuses(&self) -> Result<Vec<u8>, StoreError> {
+        let rows = self.counts.iter().map_err(failed)?;
+        rows.map(|row| Ok(row.map_err(failed)?.0.value())).collect()
     }
 
     fn contains(&self, id: Uuid) -> Result<bool, StoreError> {
