@@ -1,6 +1,8 @@
 //! Records in one file of an embedded database.
 
 mod tables;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::fmt;
@@ -30,6 +32,9 @@ use worker::{Change, Job, QUEUE, Worker};
 /// What it survives: see [`InMemoryPeerStore`](crate::InMemoryPeerStore#what-it-survives); but a
 /// damaged file is set aside as a whole. Every page is checked when the file is opened, which reads
 /// it once.
+///
+/// After an error of the disk the file is opened anew, and what was answered and not yet flushed is
+/// done once more.
 ///
 /// Records that this version cannot read are kept as they are until somebody puts or removes one of
 /// the same id. To [`read`](PeerStore::read) one is an error; other questions leave it out, and the
@@ -94,8 +99,10 @@ impl RedbPeerStore {
             let found = transaction
                 .and_then(Reader::new)
                 .and_then(|reader| look(&reader));
+            let failure = found.as_ref().err().cloned();
             // Who dropped the future does not want to know.
             let _ = done.send(found);
+            failure.map_or(Ok(()), Err)
         };
         self.ask(Job::Look(Box::new(look))).await?;
         // A job that is dropped undone has met damage.

@@ -20,11 +20,15 @@ pub(super) const QUEUE: usize = 1024;
 /// What of the file is kept in memory. The default, 1 GiB, is for machines that do nothing else.
 const CACHE: usize = 64 << 20;
 const BACKEND: &str = "redb";
+/// Records that are kept for a reopening: beyond that a commit is durable though nobody asked, so
+/// that a store that is never flushed takes some megabytes for them and no more.
+const KEPT: usize = 16_384;
 
 /// How a change ends.
 pub(super) type Done = oneshot::Sender<Result<(), StoreError>>;
-/// Something to look at.
-pub(super) type Look = Box<dyn FnOnce(Result<ReadTransaction, StoreError>) + Send>;
+/// Something to look at; how that ended.
+pub(super) type Look =
+    Box<dyn FnOnce(Result<ReadTransaction, StoreError>) -> Result<(), StoreError> + Send>;
 
 /// Something to do.
 pub(super) enum Job {
@@ -46,8 +50,12 @@ pub(super) enum Change {
 pub(super) struct Worker {
     path: PathBuf,
     /// `None` after a failure: redb trusts nothing of what it holds then, and the file is opened
-    /// anew, which falls back to the last commit that is whole.
-    database: Option<Database>,
+    /// anew, which falls back to the last durable commit.
+    pub(super) database: Option<Database>,
+    /// What was done since that commit. It was answered, so it is done once more then.
+    kept: Vec<Change>,
+    /// How many records those are about.
+    kept_records: usize,
 }
 
 impl Worker {
@@ -76,6 +84,8 @@ impl Worker {
         Ok(Self {
             path,
             database: Some(database),
+            kept: Vec::new(),
+            kept_records: 0,
         })
     }
 
@@ -103,26 +113,38 @@ impl Worker {
         }
     }
 
-    fn look(&mut self, look: Look) {
+    pub(super) fn look(&mut self, look: Look) {
         let path = self.path.clone();
-        let looked = guarded(&path, || {
-            look(self.database().and_then(read));
-            Ok(())
-        });
-        if let Err(error) = looked {
-            self.distrust(&error);
+        let looked = guarded(&path, || Ok(look(self.database().and_then(read))));
+        match looked {
+            Err(error)
+            | Ok(Err(
+                error @ StoreError::Backend {
+                    retryable: true, ..
+                },
+            )) => self.distrust(&error),
+            Ok(_) => {}
         }
     }
 
-    fn change(&mut self, changes: Vec<(Change, Done)>) {
+    pub(super) fn change(&mut self, changes: Vec<(Change, Done)>) {
         if changes.is_empty() {
             return;
         }
         let path = self.path.clone();
         let (changes, waiting): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-        let results = guarded(&path, || commit(self.database()?, &changes));
-        match results {
-            Ok(results) => {
+        let records = self.kept_records + changes.iter().map(Change::len).sum::<usize>();
+        let durability = match records {
+            0..=KEPT => Durability::None,
+            _ => Durability::Immediate,
+        };
+        let commits = guarded(&path, || commit(self.database()?, &changes, durability));
+        match commits {
+            Ok(Commit {
+                results,
+                is_durable,
+            }) => {
+                self.keep(changes, &results, is_durable);
                 for (done, result) in waiting.into_iter().zip(results) {
                     // Who dropped the future does not want to know.
                     let _ = done.send(result);
@@ -137,29 +159,56 @@ impl Worker {
         }
     }
 
+    fn keep(&mut self, changes: Vec<Change>, results: &[Result<(), StoreError>], is_durable: bool) {
+        if is_durable {
+            self.kept.clear();
+            self.kept_records = 0;
+            return;
+        }
+        for (change, result) in changes.into_iter().zip(results) {
+            if result.is_ok() {
+                self.kept_records += change.len();
+                self.kept.push(change.again());
+            }
+        }
+    }
+
     fn database(&mut self) -> Result<&Database, StoreError> {
         match &mut self.database {
             Some(database) => Ok(database),
-            none => Ok(none.insert(open(&self.path)?)),
+            none => {
+                let database = open(&self.path)?;
+                commit(&database, &self.kept, Durability::None)?;
+                Ok(none.insert(database))
+            }
         }
     }
 
     fn distrust(&mut self, error: &StoreError) {
-        warn!(file = %self.path.display(), %error, "the peer store failed: nothing of these changes counts, the file is opened anew");
+        warn!(file = %self.path.display(), %error, "the peer store failed: nothing of what it was asked counts, the file is opened anew");
         let database = self.database.take();
         // It may be in any state.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
 }
 
-/// All changes in one transaction; how each of them ends.
+/// A transaction that is done.
+struct Commit {
+    /// How each of its changes ended.
+    results: Vec<Result<(), StoreError>>,
+    /// Whether it and all before it survive whatever happens.
+    is_durable: bool,
+}
+
+/// All changes in one transaction, which is durable if any of them has to be.
 fn commit(
     database: &Database,
     changes: &[Change],
-) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    durability: Durability,
+) -> Result<Commit, StoreError> {
     let mut transaction = database.begin_write().map_err(failed)?;
     let mut results = Vec::with_capacity(changes.len());
-    let is_urgent;
+    let is_durable;
     {
         let mut writer = Writer::new(&transaction)?;
         for change in changes {
@@ -173,15 +222,16 @@ fn commit(
                 Err(error) => return Err(error),
             }
         }
-        is_urgent = writer.is_urgent;
+        is_durable = writer.is_urgent || matches!(durability, Durability::Immediate);
     }
-    if !is_urgent {
-        transaction
-            .set_durability(Durability::None)
-            .map_err(failed)?;
+    if !is_durable {
+        transaction.set_durability(durability).map_err(failed)?;
     }
     transaction.commit().map_err(failed)?;
-    Ok(results)
+    Ok(Commit {
+        results,
+        is_durable,
+    })
 }
 
 impl Change {
@@ -193,6 +243,25 @@ impl Change {
             Self::Apply(peers) => peers.iter().try_for_each(|peer| writer.put(peer)),
             Self::Forget(ids) => ids.iter().try_for_each(|&id| writer.remove(id).map(drop)),
             Self::Flush => writer.flush(),
+        }
+    }
+
+    /// The same, for a file that may have it already.
+    fn again(self) -> Self {
+        match self {
+            Self::Create(peer) | Self::Update(peer) => Self::Apply(vec![*peer]),
+            Self::Delete(id) => Self::Forget(vec![id]),
+            Self::Apply(_) | Self::Forget(_) | Self::Flush => self,
+        }
+    }
+
+    /// How many records it is about.
+    fn len(&self) -> usize {
+        match self {
+            Self::Create(_) | Self::Update(_) | Self::Delete(_) => 1,
+            Self::Apply(peers) => peers.len(),
+            Self::Forget(ids) => ids.len(),
+            Self::Flush => 0,
         }
     }
 }

@@ -209,8 +209,10 @@ async fn go_on(store: &dyn PeerStore) {
             Err(error) => println!("late {error}"),
         }
     }
-    if let Err(error) = store.flush().await {
-        println!("late {error}");
+    println!("flushing {WRITERS} .");
+    match store.flush().await {
+        Ok(()) => println!("flushed {WRITERS} ."),
+        Err(error) => println!("late {error}"),
     }
 }
 
@@ -224,15 +226,17 @@ async fn write(store: Arc<dyn PeerStore>, seed: u64, writer: u32) -> bool {
             Ok(peer) => peer.restart_count,
             Err(_) => 0,
         };
-        let next = version(n, known + 1);
-        println!("begun {n} {} .", known + 1);
         let other = PEERS + rng.random_range(0..OTHERS);
-        let rest = version(other, 2 * rng.random_range(0..50));
-        match store.apply(&[rest, next]).await {
-            Ok(()) => {
-                println!("stored {n} {} .", known + 1);
-                println!("other {other} .");
-            }
+        let mut batch = vec![version(other, 2 * rng.random_range(0..50))];
+        // Alone, nothing but a flush makes the other durable.
+        let is_promise = rng.random_range(0..2) == 0;
+        if is_promise {
+            println!("begun {n} {} .", known + 1);
+            batch.push(version(n, known + 1));
+        }
+        match store.apply(&batch).await {
+            Ok(()) if is_promise => println!("stored {n} {} .\nother {other} .", known + 1),
+            Ok(()) => println!("other {other} ."),
             Err(error) => {
                 println!("error {error}");
                 refused += 1;
