@@ -29,7 +29,7 @@ const CHECKSUM: &str = ",\"checksum\":\"";
 pub(super) struct Head {
     /// Which file it is, whatever its name: journals say of which they are.
     pub(super) lineage: Uuid,
-    /// The last change of the journal that is in here.
+    /// The last change of the journal that is in here; 0 if no checksum vouches for it.
     pub(super) covered: u64,
     /// What a newer version wrote here.
     pub(super) newer: BTreeMap<String, Box<RawValue>>,
@@ -80,17 +80,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, String> {
     let peers = field("peers").ok_or("it has no field `peers`")?;
     let peers: Vec<&RawValue> =
         serde_json::from_str(peers.get()).map_err(|error| format!("`peers`: {error}"))?;
+    let lineage = field("lineage").and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let covered = field("covered").and_then(|raw| number(&raw));
+    let is_verified = is_verified(bytes);
     let mut loaded = Loaded {
         version: field("version")
             .map_or(Some(VERSION), |raw| number(&raw))
             .unwrap_or(u64::MAX),
-        is_unverified: field("checksum").is_some_and(|_| !is_verified(bytes)),
+        is_unverified: field("checksum").is_some() && !is_verified,
         ..Loaded::default()
     };
-    let lineage = field("lineage").and_then(|raw| serde_json::from_str(raw.get()).ok());
     loaded.head = Head {
         lineage: lineage.unwrap_or_default(),
-        covered: field("covered").and_then(|raw| number(&raw)).unwrap_or(0),
+        // It hides bans of the journal, so nothing but the checksum's word makes it count.
+        covered: covered.filter(|_| is_verified).unwrap_or(0),
         newer: fields,
     };
     for record in peers {

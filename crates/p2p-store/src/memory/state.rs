@@ -111,7 +111,8 @@ impl State {
         if entry.put.is_empty() && entry.gone.is_empty() {
             return None;
         }
-        self.seq += 1;
+        // A file may say that it was as high as it gets.
+        self.seq = self.seq.saturating_add(1);
         entry.seq = self.seq;
         let ids = entry.ids().map(|id| (id, self.seq));
         self.unsettled.extend(ids);

@@ -1,5 +1,6 @@
 //! The store with a file, step by step, on a disk that loses power or is full.
 
+mod damage;
 mod replaced;
 mod sim;
 

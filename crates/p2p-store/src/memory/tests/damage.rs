@@ -1,0 +1,36 @@
+//! What a disk or another version has left, and what of it counts.
+
+use super::*;
+
+const FILE: &str = "/d/peers.json";
+
+fn read(disk: &SimDisk, path: &str) -> String {
+    let mut disk: Box<dyn super::super::disk::Disk> = Box::new(disk.clone());
+    String::from_utf8(disk.read(Path::new(path)).unwrap().unwrap()).unwrap()
+}
+
+#[test]
+fn a_number_that_nothing_vouches_for_hides_no_ban() {
+    let disk = SimDisk::default();
+    let mut bench = Bench::open(&disk).unwrap();
+    bench.change(vec![Change::Ban(1)]).unwrap();
+    bench.writer.save_now().unwrap();
+    bench.change(vec![Change::Ban(2)]).unwrap();
+    let whole = read(&disk, FILE);
+    assert!(whole.contains("\"covered\":1,"));
+    let checksum = whole.rfind(",\"checksum\"").unwrap();
+    let unsigned = format!("{}}}\n", &whole[..checksum]);
+    for covered in ["9", "18446744073709551615"] {
+        for file in [&whole, &unsigned] {
+            let disk = disk.after_power_loss(0);
+            let covered = format!("\"covered\":{covered},");
+            let file = file.replace("\"covered\":1,", &covered);
+            disk.put(Path::new(FILE), file.as_bytes());
+            let mut bench = Bench::open(&disk).unwrap();
+            assert!(bench.banned(1) && bench.banned(2), "{covered}");
+            bench.change(vec![Change::Ban(3)]).unwrap();
+            let bench = Bench::open(&disk.after_power_loss(0)).unwrap();
+            assert!(bench.banned(2) && bench.banned(3), "{covered}");
+        }
+    }
+}
