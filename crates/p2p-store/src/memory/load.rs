@@ -21,7 +21,8 @@ use crate::record;
 /// Reads what there is and makes a writer that goes on from there.
 ///
 /// # Errors
-/// Only if what is damaged cannot be set aside: it would be overwritten by the next save.
+/// If what is there cannot be read now, or what is damaged not be set aside: the start would go on
+/// without bans, and the next save overwrite them.
 pub(super) fn load(mut disk: Box<dyn Disk>, paths: Paths) -> Result<Writer, StoreError> {
     // What a crash has left of a save.
     let _ = disk.remove(&paths.temporary);
@@ -103,6 +104,7 @@ fn load_file(disk: &mut dyn Disk, path: &Path) -> Result<Main, StoreError> {
     let bytes = match disk.read(path) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(nothing(false)),
+        Err(error) if !is_damage(&error) => return Err(StoreError::io("read", path, error)),
         Err(error) => {
             let aside = set_aside(disk, path)?;
             warn!(
@@ -169,6 +171,7 @@ struct Journaled {
 fn load_journal(disk: &mut dyn Disk, path: &Path) -> Result<Journaled, StoreError> {
     let bytes = match disk.read(path) {
         Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) if !is_damage(&error) => return Err(StoreError::io("read", path, error)),
         Err(error) => {
             let aside = set_aside(disk, path)?;
             warn!(
@@ -224,6 +227,18 @@ fn merge(
         put(index, peer, now);
     }
     records.unreadable
+}
+
+/// Whether what is there is no file of ours. All else may pass, as an access that is denied or a
+/// process that has too many files open: the file can be read then.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Gives what is there another name.

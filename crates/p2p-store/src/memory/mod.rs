@@ -59,10 +59,11 @@ use writer::{Job, Paths, QUEUE, Writer};
 /// # What it survives
 ///
 /// A crash or loss of power at any instant: no ban is lost that was reported as stored, and of the
-/// rest what is newer than the last save. A file that is missing is an empty store. One that
-/// cannot be read, or is damaged, is set aside; what records can be told apart in it are used; the
-/// start goes on, and the log says what happened. A full disk: calls fail, the file stays as it
-/// was, and the next call that finds room makes up for it.
+/// rest what is newer than the last save. A file that is missing is an empty store. One that is
+/// damaged, or no file at all, is set aside; what records can be told apart in it are used; the
+/// start goes on, and the log says what happened. One that the system does not let us read is
+/// an error: the bans in it are not given up for that. A full disk: calls fail, the file stays as
+/// it was, and the next call that finds room makes up for it.
 ///
 /// # Dropping
 ///
@@ -104,8 +105,8 @@ impl InMemoryPeerStore {
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another store has the file open; [`StoreError::Io`] if the folder
-    /// cannot be written to, or what is damaged not be set aside. A file that is missing or
-    /// damaged is no error.
+    /// cannot be written to, the system does not let us read what is there, or what is damaged
+    /// cannot be set aside. A file that is missing or damaged is no error.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = resolved(path.as_ref())?;
         let paths = Paths::of(&path);

@@ -1,8 +1,11 @@
 //! What a disk or another version has left, and what of it counts.
 
+use std::io;
+
 use super::*;
 
 const FILE: &str = "/d/peers.json";
+const JOURNAL: &str = "/d/peers.json.journal";
 
 fn read(disk: &SimDisk, path: &str) -> String {
     let mut disk: Box<dyn super::super::disk::Disk> = Box::new(disk.clone());
@@ -33,4 +36,28 @@ fn a_number_that_nothing_vouches_for_hides_no_ban() {
             assert!(bench.banned(2) && bench.banned(3), "{covered}");
         }
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_now_is_no_damaged_one() {
+    let disk = SimDisk::default();
+    let mut bench = Bench::open(&disk).unwrap();
+    bench.change(vec![Change::Ban(1)]).unwrap();
+    bench.writer.save_now().unwrap();
+    bench.change(vec![Change::Ban(2)]).unwrap();
+    let names = disk.names();
+    for path in [FILE, JOURNAL] {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
+            disk.refuse_to_read(path, Some(kind));
+            let refused = Bench::open(&disk).unwrap_err();
+            let StoreError::Io { path: named, .. } = &refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(named, Path::new(path));
+            assert_eq!(disk.names(), names, "nothing is set aside");
+        }
+        disk.refuse_to_read(path, None);
+    }
+    let bench = Bench::open(&disk).unwrap();
+    assert!(bench.banned(1) && bench.banned(2));
 }

@@ -31,6 +31,8 @@ struct Sim {
     is_full: bool,
     /// Whether files that were replaced cannot be cut.
     refuses_to_shrink: bool,
+    /// Files that cannot be read, and why not.
+    unreadable: BTreeMap<PathBuf, io::ErrorKind>,
     operations: usize,
 }
 
@@ -64,6 +66,15 @@ impl SimDisk {
 
     pub(super) fn refuse_to_shrink(&self) {
         self.lock().refuses_to_shrink = true;
+    }
+
+    /// Whether this file cannot be read, and why not.
+    pub(super) fn refuse_to_read(&self, path: &str, why: Option<io::ErrorKind>) {
+        let unreadable = &mut self.lock().unreadable;
+        match why {
+            Some(why) => unreadable.insert(path.into(), why),
+            None => unreadable.remove(Path::new(path)),
+        };
     }
 
     /// Bytes of files that have no name.
@@ -170,6 +181,9 @@ impl Sim {
 impl Disk for SimDisk {
     fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let sim = self.operate().map_err(|(_, error)| error)?;
+        if let Some(&why) = sim.unreadable.get(path) {
+            return Err(why.into());
+        }
         let file = sim.names.get(path);
         Ok(file.map(|&file| sim.files[file].now.clone()))
     }
