@@ -39,10 +39,8 @@ impl State {
             if promised || !settled {
                 entry.put.push(peer.clone());
             }
-            if let Some(displaced) = self.index.put(peer)
-                && (is_banned(&displaced) || self.unsettled.contains_key(&displaced.id))
-            {
-                entry.gone.push(displaced.id);
+            if let Some(displaced) = self.index.put(peer) {
+                entry.displace(&displaced, self.unsettled.contains_key(&displaced.id));
             }
         }
         self.promised(entry)
@@ -121,6 +119,17 @@ impl State {
 }
 
 impl Entry {
+    /// A record has lost its place to another of the same batch. What the entry says of it so far
+    /// would bring it back: records that are gone go first when it is repeated.
+    fn displace(&mut self, displaced: &Peer, is_unsettled: bool) {
+        let before = self.put.len();
+        self.put.retain(|peer| peer.id != displaced.id);
+        let is_put = self.put.len() < before;
+        if is_put || is_unsettled || is_banned(displaced) {
+            self.gone.push(displaced.id);
+        }
+    }
+
     /// The records that it is about.
     pub(super) fn ids(&self) -> impl Iterator<Item = Uuid> {
         let put = self.put.iter().map(|peer| peer.id);

@@ -61,3 +61,33 @@ fn a_file_that_cannot_be_read_now_is_no_damaged_one() {
     let bench = Bench::open(&disk).unwrap();
     assert!(bench.banned(1) && bench.banned(2));
 }
+
+#[test]
+fn a_ban_that_its_own_batch_displaced_stays_away() {
+    let disk = SimDisk::default();
+    let mut bench = Bench::open(&disk).unwrap();
+    let mut newcomer = peer(1);
+    newcomer.id = peer(2).id;
+    let batch = vec![Arc::new(banned(1)), Arc::new(newcomer)];
+    let entry = bench.writer.shared.write().put(batch).unwrap();
+    let (done, _) = oneshot::channel();
+    bench.writer.work([Job::Record(entry, done)].into_iter());
+    assert!(!bench.has(1));
+    let after = Bench::open(&disk.after_power_loss(0)).unwrap();
+    assert!(!after.has(1));
+}
+
+#[test]
+fn the_end_of_a_ban_survives_that_its_own_batch_displaced_the_record() {
+    let disk = SimDisk::default();
+    let mut bench = Bench::open(&disk).unwrap();
+    bench.change(vec![Change::Ban(1)]).unwrap();
+    let mut newcomer = peer(1);
+    newcomer.id = peer(2).id;
+    let batch = vec![Arc::new(peer(1)), Arc::new(newcomer)];
+    let entry = bench.writer.shared.write().put(batch).unwrap();
+    let (done, _) = oneshot::channel();
+    bench.writer.work([Job::Record(entry, done)].into_iter());
+    let after = Bench::open(&disk.after_power_loss(0)).unwrap();
+    assert!(!after.has(1));
+}
