@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use p2p_core::Peer;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -49,15 +50,48 @@ pub(super) struct Loaded {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) peers: Vec<Peer>,
-    pub(super) unreadable: Vec<Box<RawValue>>,
+    pub(super) unreadable: Unreadable,
 }
 
-impl Records {
-    pub(super) fn take(&mut self, record: &RawValue) {
-        match serde_json::from_str(record.get()) {
-            Ok(peer) => self.peers.push(peer),
-            Err(_) => self.unreadable.push(record.to_owned()),
+/// What may be records of a version that we cannot read: they are kept as they are.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    /// Those that say whose they are: of two records of one id the later counts, whoever can read
+    /// them.
+    named: BTreeMap<Uuid, Box<RawValue>>,
+    nameless: Vec<Box<RawValue>>,
+}
+
+impl Unreadable {
+    /// Takes a record in; whose it is.
+    pub(super) fn insert(&mut self, record: Box<RawValue>) -> Option<Uuid> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: Uuid,
         }
+        match serde_json::from_str(record.get()) {
+            Ok(Named { id }) => {
+                self.named.insert(id, record);
+                Some(id)
+            }
+            Err(_) => {
+                self.nameless.push(record);
+                None
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: Uuid) {
+        self.named.remove(&id);
+    }
+
+    /// Gives up those of which there are others.
+    pub(super) fn supersede(&mut self, is_known: impl Fn(Uuid) -> bool) {
+        self.named.retain(|&id, _| !is_known(id));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RawValue> {
+        self.named.values().chain(&self.nameless).map(AsRef::as_ref)
     }
 }
 
@@ -78,7 +112,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, String> {
         return Err(format!("its format is {format}, not \"{FORMAT}\""));
     }
     let peers = field("peers").ok_or("it has no field `peers`")?;
-    let peers: Vec<&RawValue> =
+    let records: Vec<&RawValue> =
         serde_json::from_str(peers.get()).map_err(|error| format!("`peers`: {error}"))?;
     let lineage = field("lineage").and_then(|raw| serde_json::from_str(raw.get()).ok());
     let covered = field("covered").and_then(|raw| number(&raw));
@@ -96,8 +130,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded, String> {
         covered: covered.filter(|_| is_verified).unwrap_or(0),
         newer: fields,
     };
-    for record in peers {
-        loaded.records.take(record);
+    let Records { peers, unreadable } = &mut loaded.records;
+    for record in records {
+        match serde_json::from_str(record.get()) {
+            Ok(peer) => peers.push(peer),
+            Err(_) => drop(unreadable.insert(record.to_owned())),
+        }
     }
     Ok(loaded)
 }
@@ -139,7 +177,7 @@ impl Composer {
     }
 
     /// Records.
-    pub(super) fn records<T: serde::Serialize>(
+    pub(super) fn records<T: Serialize>(
         &mut self,
         records: impl IntoIterator<Item = T>,
     ) -> Vec<u8> {
@@ -249,7 +287,13 @@ mod tests {
         let odd = r#"{"id":"not for us","status":"Suspended"}"#;
         let text = format!(r#"{{"peers":[{odd}]}}"#);
         let loaded = parse(text.as_bytes()).unwrap();
-        assert_eq!(loaded.records.unreadable[0].get(), odd);
+        let kept: Vec<_> = loaded
+            .records
+            .unreadable
+            .iter()
+            .map(RawValue::get)
+            .collect();
+        assert_eq!(kept, [odd]);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
+use p2p_core::{Peer, Timestamp};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::disk::Disk;
-use super::file::{self, Loaded, Records, VERSION};
-use super::journal::{Journal, Replay};
+use super::file::{self, Loaded, Records, Unreadable, VERSION};
+use super::journal::{Journal, Replay, StoredEntry};
 use super::state::{Shared, State};
 use super::writer::{Paths, Writer};
 use crate::error::StoreError;
@@ -49,20 +49,23 @@ pub(super) fn load(mut disk: Box<dyn Disk>, paths: Paths) -> Result<Writer, Stor
     let own = head.lineage.is_nil() || replay.lineage == Some(head.lineage);
     let covered = if own { head.covered } else { 0 };
     let mut merged = 0;
-    for entry in &replay.entries {
+    let last = replay.last();
+    for entry in replay.entries {
         if entry.seq > covered {
             merged += 1;
-            unreadable.extend(merge(&mut state.index, entry, now));
+            merge(&mut state.index, &mut unreadable, entry, now);
         }
     }
-    state.seq = head.covered.max(replay.last());
+    state.seq = head.covered.max(last);
     if head.lineage.is_nil() {
         head.lineage = replay.lineage.unwrap_or_else(Uuid::new_v4);
     }
-    if !unreadable.is_empty() {
+    unreadable.supersede(|id| state.index.get(id).is_some());
+    let unread = unreadable.iter().count();
+    if unread > 0 {
         warn!(
             file = %paths.file.display(),
-            records = unreadable.len(),
+            records = unread,
             "records that this version cannot read: they are kept as they are, and not used"
         );
     }
@@ -147,7 +150,7 @@ fn load_file(disk: &mut dyn Disk, path: &Path) -> Result<Main, StoreError> {
             Loaded {
                 records: Records {
                     peers,
-                    unreadable: Vec::new(),
+                    unreadable: Unreadable::default(),
                 },
                 ..Loaded::default()
             }
@@ -204,29 +207,31 @@ fn load_journal(disk: &mut dyn Disk, path: &Path) -> Result<Journaled, StoreErro
     Ok(Journaled { replay, save })
 }
 
-fn put(index: &mut Index, mut peer: p2p_core::Peer, now: p2p_core::Timestamp) {
+fn put(index: &mut Index, mut peer: Peer, now: Timestamp) {
     record::settle(&mut peer, now);
     peer.ip_address = peer.ip_address.to_canonical();
     index.put(Arc::new(peer));
 }
 
-/// Repeats a change; what of it cannot be read is handed back.
-fn merge(
-    index: &mut Index,
-    entry: &super::journal::StoredEntry,
-    now: p2p_core::Timestamp,
-) -> Vec<Box<RawValue>> {
-    let mut records = Records::default();
-    for record in &entry.put {
-        records.take(record);
-    }
-    for &id in &entry.gone {
+/// Repeats a change. It is later than all that is known of its records, readable or not.
+fn merge(index: &mut Index, unreadable: &mut Unreadable, entry: StoredEntry, now: Timestamp) {
+    for id in entry.gone {
         index.remove(id);
+        unreadable.remove(id);
     }
-    for peer in records.peers {
-        put(index, peer, now);
+    for record in entry.put {
+        match serde_json::from_str::<Peer>(record.get()) {
+            Ok(peer) => {
+                unreadable.remove(peer.id);
+                put(index, peer, now);
+            }
+            Err(_) => {
+                if let Some(id) = unreadable.insert(record) {
+                    index.remove(id);
+                }
+            }
+        }
     }
-    records.unreadable
 }
 
 /// Whether what is there is no file of ours. All else may pass, as an access that is denied or a

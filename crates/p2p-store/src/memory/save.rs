@@ -3,11 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile, Replaced};
-use super::file::{Composer, Head};
+use super::file::{Composer, Head, Unreadable};
 use super::state::Shared;
 use super::writer::Paths;
 
@@ -88,7 +87,7 @@ impl Save {
         disk: &mut dyn Disk,
         paths: &Paths,
         shared: &Shared,
-        unreadable: &[Box<RawValue>],
+        unreadable: &Unreadable,
     ) -> io::Result<bool> {
         match self.stage {
             Stage::Writing => {
@@ -130,8 +129,8 @@ impl Save {
         true
     }
 
-    fn end(&mut self, unreadable: &[Box<RawValue>]) -> io::Result<()> {
-        let piece = self.composer.records(unreadable);
+    fn end(&mut self, unreadable: &Unreadable) -> io::Result<()> {
+        let piece = self.composer.records(unreadable.iter());
         self.write(&piece)?;
         let piece = std::mem::take(&mut self.composer).tail();
         self.file.write(&piece)?;

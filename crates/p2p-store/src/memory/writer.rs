@@ -4,12 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::disk::{Disk, Replaced};
-use super::file::Head;
+use super::file::{Head, Unreadable};
 use super::journal::{Entry, Journal, framed};
 use super::save::Save;
 use super::state::Shared;
@@ -73,7 +72,7 @@ pub(super) struct Writer {
     pub(super) disk: Box<dyn Disk>,
     pub(super) paths: Paths,
     pub(super) head: Head,
-    pub(super) unreadable: Vec<Box<RawValue>>,
+    pub(super) unreadable: Unreadable,
     pub(super) journal: Journal,
     save: Option<Save>,
     /// Its file is in its place, and the journal is to be shortened.
@@ -102,7 +101,7 @@ impl Writer {
             disk,
             paths,
             head,
-            unreadable: Vec::new(),
+            unreadable: Unreadable::default(),
             journal,
             save: None,
             is_placed: false,
@@ -181,6 +180,10 @@ impl Writer {
         }
         let result = self.record(&lines);
         if result.is_ok() {
+            // As the next start would find it.
+            for (id, _) in &changes {
+                self.unreadable.remove(*id);
+            }
             self.shared.write().settle(changes);
         }
         answer(waiting, &result);
@@ -230,12 +233,21 @@ impl Writer {
     }
 
     fn begin(&mut self) {
+        self.supersede();
         let replaced = std::mem::take(&mut self.replaced);
         let disk = self.disk.as_mut();
         match Save::begin(disk, &self.paths, &self.shared, &self.head, replaced) {
             Ok(save) => self.save = Some(save),
             Err(error) => self.failed(error),
         }
+    }
+
+    /// Gives up records that cannot be read where there are others now: a version that can read them
+    /// would take them for later.
+    fn supersede(&mut self) {
+        let state = self.shared.read();
+        self.unreadable
+            .supersede(|id| state.index.get(id).is_some());
     }
 
     /// The file is durable: what it contains may leave the journal.
