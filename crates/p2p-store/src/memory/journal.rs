@@ -123,6 +123,11 @@ impl Journal {
         self.length
     }
 
+    /// Whether the file says nothing, not even something that is to be cut off.
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0 && !self.ragged
+    }
+
     /// Appends entries, and returns when they are durable. After an error none of them counts.
     pub(super) fn append(
         &mut self,

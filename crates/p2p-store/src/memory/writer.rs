@@ -261,7 +261,7 @@ impl Writer {
         self.shared.write().settle_to(saved.covered);
         self.replaced.extend(saved.held);
         let mut result = Ok(());
-        if self.journal.length() > 0 {
+        if !self.journal.is_empty() {
             let Paths {
                 journal, temporary, ..
             } = &self.paths;

@@ -50,6 +50,7 @@ fn a_number_that_nothing_vouches_for_hides_no_ban() {
     }
 }
 
+/// Whoever may not read the bans now may read them later: nothing starts without them.
 #[test]
 fn a_file_that_cannot_be_read_now_is_no_damaged_one() {
     let disk = SimDisk::default();
@@ -104,6 +105,7 @@ fn the_end_of_a_ban_survives_that_its_own_batch_displaced_the_record() {
     assert!(!after.has(1));
 }
 
+/// A version that can read the record would let it win over the ban.
 #[test]
 fn a_ban_replaces_a_record_that_cannot_be_read() {
     let disk = SimDisk::default();
@@ -157,4 +159,16 @@ fn of_two_records_in_files_of_which_one_cannot_be_read_the_later_counts() {
     let saved = read(&disk, FILE);
     assert_eq!(saved.matches("Suspended").count(), 0, "{saved}");
     assert_eq!(saved.matches(&peer(2).id.to_string()).count(), 0);
+}
+
+#[test]
+fn a_journal_without_a_whole_line_is_copied_once() {
+    let disk = SimDisk::default();
+    disk.put(Path::new(JOURNAL), b"nothing that we wrote\n");
+    for _ in 0..3 {
+        Bench::open(&disk).unwrap();
+        let names = disk.names();
+        let copies = names.iter().filter(|name| name.contains("damaged"));
+        assert_eq!(copies.count(), 1, "{names:?}");
+    }
 }
