@@ -62,7 +62,7 @@ impl Worker {
     /// Opens the file; sets it aside if it is damaged.
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
+            files::make_folder(folder)
                 .map_err(|error| StoreError::io("make the folder of", &path, error))?;
         }
         if fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {

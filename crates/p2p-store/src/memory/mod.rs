@@ -11,7 +11,7 @@ mod tests;
 mod writer;
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::error::StoreError;
+use crate::files;
 use crate::record;
 use crate::store::PeerStore;
 use disk::{Disk, RealDisk};
@@ -315,7 +316,7 @@ fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)
+    files::make_folder(folder)
         .and_then(|()| folder.canonicalize())
         .map(|folder| folder.join(name))
         .map_err(|error| StoreError::io("make the folder of", path, error))
