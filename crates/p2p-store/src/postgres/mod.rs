@@ -349,7 +349,9 @@ impl PeerStore for PostgresPeerStore {
             }
         }
         for peer in records {
-            self.knowledge.put(peer, known.contains(&peer.id));
+            // In order of id, as the plan is.
+            let knew = known.binary_search(&peer.id).is_ok();
+            self.knowledge.put(peer, knew);
         }
         self.knowledge.forget(&plan.displaced);
         Ok(())

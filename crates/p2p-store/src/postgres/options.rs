@@ -8,6 +8,9 @@ use crate::error::StoreError;
 /// PostgreSQL cuts names off at 63 bytes; the channel's is longer than the schema's.
 const LONGEST_SCHEMA: usize = 48;
 
+/// Whoever waits longer waits for good; and it leaves room to be doubled.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How a [`PostgresPeerStore`](super::PostgresPeerStore) is set up.
 ///
 /// ```
@@ -28,10 +31,11 @@ pub struct PostgresOptions {
     pub schema: String,
     /// How long the server may take for an answer, or for the next part of a long one, and how
     /// long a call waits for a connection that was lost. Then the call fails and the connection is
-    /// made anew. Default 10 s: longer than a failover should take, shorter than anybody waits.
+    /// made anew. At most a day. Default 10 s: longer than a failover should take, shorter than
+    /// anybody waits.
     pub timeout: Duration,
-    /// The longest pause between two attempts to connect. Default 5 s: bans that others make
-    /// meanwhile are not heard of.
+    /// The longest pause between two attempts to connect. At most a day. Default 5 s: bans that
+    /// others make meanwhile are not heard of.
     pub max_backoff: Duration,
 }
 
@@ -66,6 +70,9 @@ impl PostgresOptions {
             if value.is_zero() {
                 return Err(refused(format!("{name}: must not be zero")));
             }
+            if value > LONGEST_WAIT {
+                return Err(refused(format!("{name}: must not be longer than a day")));
+            }
         }
         Ok(())
     }
@@ -73,5 +80,28 @@ impl PostgresOptions {
     /// What notifications are sent on.
     pub(super) fn channel(&self) -> String {
         format!("{}_changes", self.schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_waited_for_is_refused() {
+        let fields: [fn(&mut PostgresOptions) -> &mut Duration; 2] = [
+            |options| &mut options.timeout,
+            |options| &mut options.max_backoff,
+        ];
+        for (field, name) in fields.into_iter().zip(["timeout", "max_backoff"]) {
+            let mut options = PostgresOptions::default();
+            *field(&mut options) = Duration::from_secs(86_400);
+            options.validate().unwrap();
+            for wrong in [Duration::ZERO, Duration::from_secs(86_401), Duration::MAX] {
+                *field(&mut options) = wrong;
+                let refused = options.validate().unwrap_err().to_string();
+                assert!(refused.contains(name), "{refused}");
+            }
+        }
     }
 }
