@@ -94,6 +94,11 @@ impl StoreError {
         }
     }
 
+    /// Whether it is a reason to ban a peer: never, for no peer has a part in it.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,
@@ -121,6 +126,7 @@ mod tests {
         assert!(!backend(false).is_retryable());
         let existing = Uuid::nil();
         assert!(!StoreError::DuplicatePeer { existing }.is_retryable());
+        assert!(!StoreError::DuplicatePeer { existing }.is_ban_worthy());
     }
 
     #[test]
