@@ -289,7 +289,7 @@ impl Writer {
         self.postpone_merge();
         let _ = self.disk.remove(&self.paths.temporary);
         let error = StoreError::io("save", &self.paths.file, error);
-        warn!(%error, "the peer store was not saved: the file stays as it was, bans are in the journal");
+        warn!(%error, "the peer store was not saved: bans are in the journal, and the next save makes up for the rest");
         answer(self.saving.drain(..), &Err(error));
     }
 
