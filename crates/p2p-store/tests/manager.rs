@@ -1,137 +1,174 @@
-//! A store as a manager uses it: records that changed gather, one batch is under way at a time, a
-//! ban is reported when it is stored, and a store that fails or is slow stops nobody.
+//! A store as a manager uses it: what changed gathers while a batch is under way, a ban is reported
+//! when it is stored, a store that fails is tried again, and the next manager finds everything.
 
-#![allow(clippy::unwrap_used, reason = "a test stops when it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test stops when it cannot go on, and waits for one thing among many"
+)]
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::future::{self, Either};
-use p2p_core::{Peer, PeerStatus};
-use p2p_store::{ChangeStream, InMemoryPeerStore, PeerStore, StoreChange, StoreError};
-use support::server::Server;
-use support::stores::{connect, options, places};
-use support::{Folder, banned, of_status, peer, sorted};
-use tokio::sync::Semaphore;
+use p2p_core::{
+    Action, BatchId, Clock, Command, ControlEvent, Input, Manager, ManagerConfig, Network,
+    OperatingMode, Peer, PeerStatus,
+};
+use p2p_store::{InMemoryPeerStore, PeerStore, StoreError};
+use support::stores::places;
+use support::{Folder, peer};
 use uuid::Uuid;
 
-/// What a manager does about its store, and nothing else.
-struct FakeManager {
-    store: Arc<dyn PeerStore>,
-    book: BTreeMap<Uuid, Peer>,
-    dirty: BTreeSet<Uuid>,
-    gone: BTreeSet<Uuid>,
-    /// Bans that were reported to the user: those that are stored.
-    reported: Vec<Uuid>,
-    /// Failures that were reported to the user.
-    failures: usize,
+/// Something for the store to do.
+enum Job {
+    Persist {
+        batch: BatchId,
+        peers: Vec<Peer>,
+        gone: Vec<Uuid>,
+    },
+    Save,
 }
 
-impl FakeManager {
+/// A manager, in virtual time, that dials nobody; and its store, which works when the test says so.
+struct Node {
+    manager: Manager,
+    store: Arc<dyn PeerStore>,
+    now: Instant,
+    jobs: VecDeque<Job>,
+    /// Bans that were reported as stored, in order.
+    reported: Vec<IpAddr>,
+    failures: usize,
+    has_stopped: bool,
+}
+
+/// What a manager knows: the status of each peer, and which IPs are banned.
+type Known = (BTreeMap<String, PeerStatus>, BTreeSet<IpAddr>);
+
+impl Node {
     async fn start(store: Arc<dyn PeerStore>) -> Self {
+        let now = Instant::now();
+        let mut config = ManagerConfig::new(Network::Mainnet);
+        config.target_connections = 0;
+        config.min_outbound = Some(0);
         let known = store.list_all().await.unwrap();
-        Self {
+        let clock = Clock::new(now, SystemTime::now());
+        let manager = Manager::new(config, OperatingMode::Normal, known, [7; 32], clock, now);
+        let mut node = Self {
+            manager: manager.unwrap(),
             store,
-            book: known.into_iter().map(|peer| (peer.id, peer)).collect(),
-            dirty: BTreeSet::new(),
-            gone: BTreeSet::new(),
+            now,
+            jobs: VecDeque::new(),
             reported: Vec::new(),
             failures: 0,
+            has_stopped: false,
+        };
+        node.command(Command::Start);
+        node
+    }
+
+    fn command(&mut self, command: Command) {
+        self.handle(Input::Command(command));
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.manager.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.manager.poll_action() {
+            match action {
+                Action::Persist { batch, peers, gone } => {
+                    self.jobs.push_back(Job::Persist { batch, peers, gone });
+                }
+                Action::Save => self.jobs.push_back(Job::Save),
+                Action::Notify(ControlEvent::PeerBanned { ip, .. }) => self.reported.push(ip),
+                Action::Notify(ControlEvent::StoreFailed { .. }) => self.failures += 1,
+                Action::Stopped => self.has_stopped = true,
+                _ => {}
+            }
         }
     }
 
-    fn put(&mut self, peer: Peer) {
-        self.gone.remove(&peer.id);
-        self.dirty.insert(peer.id);
-        self.book.insert(peer.id, peer);
+    /// The store does the next job, if there is one.
+    async fn work(&mut self) -> bool {
+        let text = |error: StoreError| error.to_string();
+        let Some(job) = self.jobs.pop_front() else {
+            return false;
+        };
+        self.handle(match job {
+            Job::Persist { batch, peers, gone } => {
+                let forgotten = self.store.forget(&gone).await;
+                let result = match forgotten {
+                    Ok(()) => self.store.apply(&peers).await,
+                    failed => failed,
+                };
+                let result = result.map_err(text);
+                Input::Stored { batch, result }
+            }
+            Job::Save => Input::Saved {
+                result: self.store.flush().await.map_err(text),
+            },
+        });
+        true
     }
 
-    fn forget(&mut self, id: Uuid) {
-        self.book.remove(&id);
-        self.dirty.remove(&id);
-        self.gone.insert(id);
-    }
-
-    /// What the next batch is.
-    fn batch(&mut self) -> Batch {
-        let ids = std::mem::take(&mut self.dirty);
-        let put = ids.iter().map(|id| self.book[id].clone()).collect();
-        let gone = std::mem::take(&mut self.gone).into_iter().collect();
-        Batch { put, gone }
-    }
-
-    fn is_clean(&self) -> bool {
-        self.dirty.is_empty() && self.gone.is_empty()
-    }
-
-    /// The batch has ended.
-    fn stored(&mut self, batch: Batch, result: Result<(), StoreError>) {
-        if result.is_ok() {
-            let bans = batch.put.iter().filter(|peer| peer.ban.is_some());
-            self.reported.extend(bans.map(|peer| peer.id));
-            return;
-        }
-        self.failures += 1;
-        // What changed meanwhile is newer.
-        let known = |id: &Uuid| self.book.contains_key(id);
-        let put = batch.put.iter().map(|peer| peer.id);
-        self.dirty.extend(put.filter(known));
-        let known = |id: &Uuid| !self.book.contains_key(id);
-        self.gone.extend(batch.gone.into_iter().filter(known));
-    }
-
-    /// Stores until there is nothing left to store.
+    /// Works until the store has been told everything and is not tried again: the time that the
+    /// manager waits in between passes at once.
     async fn settle(&mut self) {
-        while !self.is_clean() {
-            let batch = self.batch();
-            let result = batch.store(&*self.store).await;
-            self.stored(batch, result);
+        for _ in 0..1_000 {
+            if self.work().await {
+                continue;
+            }
+            // Saves and seeds come later than any store is tried again.
+            match self.manager.poll_timeout() {
+                Some((at, _)) if at <= self.now + Duration::from_secs(60) => {
+                    self.now = at;
+                    self.manager.handle_timeout(at);
+                    self.drain();
+                }
+                _ => return,
+            }
         }
+        panic!("the manager never comes to rest");
     }
 
     async fn shut_down(mut self) {
         self.settle().await;
-        while self.store.flush().await.is_err() {}
+        self.command(Command::Shutdown);
+        self.settle().await;
+        assert!(self.has_stopped);
+    }
+
+    fn known(&self) -> Known {
+        let peers = self.manager.peers();
+        let statuses = peers.map(|peer| (peer.address().to_string(), peer.status));
+        let ips = (0..1_000).map(|n| peer(n).ip_address);
+        let banned = ips.filter(|ip| self.manager.is_banned(*ip));
+        (statuses.collect(), banned.collect())
     }
 }
 
-struct Batch {
-    put: Vec<Peer>,
-    gone: Vec<Uuid>,
-}
-
-impl Batch {
-    async fn store(&self, store: &dyn PeerStore) -> Result<(), StoreError> {
-        store.apply(&self.put).await?;
-        store.forget(&self.gone).await
-    }
-}
-
-/// A store that fails, and waits, as the test says.
+/// A store that fails.
 struct Faulty {
     inner: InMemoryPeerStore,
     /// One call of this many fails; half of those after they have had their effect.
     one_fails_of: usize,
     calls: AtomicUsize,
-    at_once: AtomicUsize,
-    /// Each call takes one.
-    permits: Semaphore,
 }
 
 impl Faulty {
-    fn new(inner: InMemoryPeerStore, one_fails_of: usize, permits: usize) -> Self {
+    fn new(inner: InMemoryPeerStore, one_fails_of: usize) -> Self {
         Self {
             inner,
             one_fails_of,
             calls: AtomicUsize::new(1),
-            at_once: AtomicUsize::new(0),
-            permits: Semaphore::new(permits),
         }
     }
 
@@ -139,10 +176,6 @@ impl Faulty {
         &self,
         work: impl Future<Output = Result<(), StoreError>> + Send,
     ) -> Result<(), StoreError> {
-        let others = self.at_once.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(others, 0, "one batch is under way at a time");
-        self.permits.acquire().await.unwrap().forget();
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = call.is_multiple_of(self.one_fails_of);
         let has_effect = !fails || (call / self.one_fails_of).is_multiple_of(2);
@@ -200,28 +233,34 @@ impl PeerStore for Faulty {
     }
 }
 
-/// A day of changes; what should be there at its end.
-fn live(manager: &mut FakeManager, day: u32) {
-    for n in 0..20 {
-        manager.put(of_status(day * 10 + n, PeerStatus::Valid));
+/// A day of changes.
+fn live(node: &mut Node, day: u32) {
+    let nth = |n: u32| peer(day * 10 + n);
+    for n in 0..10 {
+        node.command(Command::AddPeer(nth(n).address()));
     }
-    manager.put(banned(day * 10));
-    manager.put(peer(day * 10 + 1));
-    manager.forget(peer(day * 10 + 2).id);
+    node.command(Command::Ban(nth(0).ip_address));
+    node.command(Command::Ban(nth(1).ip_address));
+    node.command(Command::Unban(nth(1).ip_address));
+    if let Some(yesterday) = day.checked_sub(1) {
+        node.command(Command::Unban(peer(yesterday * 10).ip_address));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_finds_everything_again() {
     let folder = Folder::new();
     for place in places(&folder) {
-        let mut expected = Vec::new();
+        let mut expected = Known::default();
         for day in 0..5 {
-            let mut manager = FakeManager::start(place.open().await).await;
-            let found: Vec<_> = manager.book.values().cloned().collect();
-            assert_eq!(found, expected, "{} at day {day}", place.name);
-            live(&mut manager, day);
-            expected = manager.book.values().cloned().collect();
-            manager.shut_down().await;
+            let mut node = Node::start(place.open().await).await;
+            assert_eq!(node.known(), expected, "{} at day {day}", place.name);
+            live(&mut node, day);
+            expected = node.known();
+            let (peers, banned) = &expected;
+            assert_eq!(peers.len() as u32, 10 * (day + 1));
+            assert!(banned.contains(&peer(day * 10).ip_address));
+            node.shut_down().await;
         }
     }
 }
@@ -231,110 +270,43 @@ async fn a_failing_store_is_tried_until_everything_is_stored() {
     let folder = Folder::new();
     let path = folder.path("peers");
     let inner = InMemoryPeerStore::open(&path).unwrap();
-    let store = Arc::new(Faulty::new(inner, 3, Semaphore::MAX_PERMITS));
-    let mut manager = FakeManager::start(store).await;
+    let mut node = Node::start(Arc::new(Faulty::new(inner, 3))).await;
     for day in 0..5 {
-        live(&mut manager, day);
-        // A ban that is not stored is not reported.
-        let before = manager.reported.len();
-        let batch = manager.batch();
-        let refused = Err(StoreError::Closed);
-        manager.stored(batch, refused);
-        assert_eq!(manager.reported.len(), before);
-        manager.settle().await;
-        assert!(manager.reported.contains(&peer(day * 10).id));
+        live(&mut node, day);
+        let ip = peer(day * 10).ip_address;
+        assert!(
+            node.manager.is_banned(ip),
+            "at once, whatever the store does"
+        );
+        assert!(!node.reported.contains(&ip), "it is not stored");
+        node.settle().await;
+        assert!(node.reported.contains(&ip), "{:?}", node.reported);
+        let stored = node.store.find_by_ip(ip).await.unwrap();
+        assert!(stored.iter().any(|peer| peer.ban.is_some()), "{stored:?}");
     }
-    assert!(manager.failures > 5, "the store itself failed too");
-    let expected: Vec<_> = manager.book.values().cloned().collect();
-    manager.shut_down().await;
-    let found = InMemoryPeerStore::open(&path).unwrap();
-    assert_eq!(sorted(found.list_all().await.unwrap()), expected);
+    assert!(node.failures > 3, "the store has failed, and it was told");
+    let expected = node.known();
+    node.shut_down().await;
+    let store = InMemoryPeerStore::open(&path).unwrap();
+    let node = Node::start(Arc::new(store)).await;
+    assert_eq!(node.known(), expected);
 }
 
 #[tokio::test]
 async fn while_a_slow_store_works_the_rest_gathers() {
-    let store = Arc::new(Faulty::new(InMemoryPeerStore::new(), usize::MAX, 0));
-    let mut manager = FakeManager::start(store.clone()).await;
-    live(&mut manager, 0);
-    let batch = manager.batch();
-    let mut under_way = Box::pin(batch.store(&*store));
-    assert!(
-        future::poll_immediate(&mut under_way).await.is_none(),
-        "it takes its time"
-    );
-    for day in 1..50 {
-        live(&mut manager, day);
+    let mut node = Node::start(Arc::new(InMemoryPeerStore::new())).await;
+    for day in 0..50 {
+        live(&mut node, day);
     }
-    assert!(manager.reported.is_empty());
-    assert!(!manager.is_clean(), "the rest waits, as one batch");
-    store.permits.add_permits(2);
-    let result = under_way.as_mut().await;
-    drop(under_way);
-    manager.stored(batch, result);
-    assert_eq!(manager.reported, [peer(0).id]);
-    store.permits.add_permits(2);
-    manager.settle().await;
-    let calls = store.calls.load(Ordering::SeqCst) - 1;
-    assert_eq!(calls, 4, "two batches for fifty days");
-    let expected: Vec<_> = manager.book.values().cloned().collect();
-    assert_eq!(sorted(store.list_all().await.unwrap()), expected);
-}
-
-/// Two managers of one book: each takes over what the other changes, and after a loss of the
-/// connection everything.
-#[tokio::test(flavor = "multi_thread")]
-async fn managers_of_one_book_come_to_agree() {
-    let server = Server::start("");
-    let options = options();
-    let ours: Arc<dyn PeerStore> = Arc::new(connect(&server, &options).await);
-    let theirs: Arc<dyn PeerStore> = Arc::new(connect(&server, &options).await);
-    let mut changes = [ours.changes().unwrap(), theirs.changes().unwrap()];
-    let mut one = FakeManager::start(ours).await;
-    let mut other = FakeManager::start(theirs).await;
-    for day in 0..6 {
-        if day == 3 {
-            server.crash();
-            server.up();
-        }
-        live(&mut one, day);
-        one.settle().await;
-        live(&mut other, 100 + day);
-        other.settle().await;
-        let [ours, theirs] = &mut changes;
-        agree(&mut one, ours, &mut other, theirs).await;
-    }
-    assert!(one.book.len() > 100);
-}
-
-/// Lets both take over changes until their books are the same.
-async fn agree(
-    one: &mut FakeManager,
-    ours: &mut ChangeStream,
-    other: &mut FakeManager,
-    theirs: &mut ChangeStream,
-) {
-    let agreement = async {
-        while one.book != other.book {
-            match future::select(ours.next(), theirs.next()).await {
-                Either::Left((change, _)) => take_over(one, change.unwrap()).await,
-                Either::Right((change, _)) => take_over(other, change.unwrap()).await,
-            }
-        }
-    };
-    let limit = std::time::Duration::from_secs(60);
-    tokio::time::timeout(limit, agreement)
-        .await
-        .expect("they agree");
-}
-
-async fn take_over(manager: &mut FakeManager, change: StoreChange) {
-    match change {
-        StoreChange::Upserted(peer) => drop(manager.book.insert(peer.id, *peer)),
-        StoreChange::Deleted(id) => drop(manager.book.remove(&id)),
-        // Read again.
-        _ => {
-            let known = manager.store.list_all().await.unwrap();
-            manager.book = known.into_iter().map(|peer| (peer.id, peer)).collect();
-        }
-    }
+    assert_eq!(node.jobs.len(), 1, "one batch is under way at a time");
+    assert!(node.reported.is_empty(), "and it is not stored");
+    node.work().await;
+    assert_eq!(node.jobs.len(), 1, "the rest waits, as one batch");
+    node.work().await;
+    assert_eq!(node.jobs.len(), 0, "two batches for fifty days");
+    let last = peer(490).ip_address;
+    assert_eq!(node.reported, [last], "the others were lifted meanwhile");
+    let store = node.store.clone();
+    let expected = node.known();
+    assert_eq!(Node::start(store).await.known(), expected);
 }

@@ -6,6 +6,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_store::tokio_postgres::NoTls;
 use p2p_store::{PeerStore, PostgresPeerStore, StoreError, conformance};
@@ -52,12 +53,16 @@ async fn a_connection_that_was_lost_is_made_again_with_tls() {
     server.crash();
     server.up();
     // The call under way when the loss is noticed may fail; that says so itself.
-    let found = loop {
-        match store.find_by_ip(peer(1).ip_address).await {
-            Err(error) if error.is_retryable() => {}
-            answered => break answered.unwrap(),
+    let answer = async {
+        loop {
+            match store.find_by_ip(peer(1).ip_address).await {
+                Err(error) if error.is_retryable() => {}
+                answered => break answered.unwrap(),
+            }
         }
     };
+    let found = tokio::time::timeout(Duration::from_secs(60), answer).await;
+    let found = found.expect("an answer over a connection that was made again");
     assert_eq!(found, [banned(1)]);
 }
 
