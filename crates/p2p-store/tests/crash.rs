@@ -58,6 +58,12 @@ async fn kill(kind: Kind, times: u32) {
         // The instants are what this test is about: some while it starts, or whenever, the others
         // while it writes, however long it took to come to that.
         let at_most = match rng.random_range(0..8) {
+            // redb makes a file in several steps, and a start that finds only some of them sets it
+            // aside. Nothing is lost with it; this is about files that were made.
+            _ if n == 0 => {
+                writer.wait_for(1, "stored");
+                10_000
+            }
             0 => 80_000,
             1 => {
                 writer.wait_for(1, "flushed");
