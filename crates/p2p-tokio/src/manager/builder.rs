@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{LinksByPeer, REQUESTS};
-use super::{Idle, Manager, ManagerError, Shared};
+use super::{Idle, Life, Manager, ManagerError, Shared};
 use crate::events::{QueueLimits, Registry};
 use crate::observe::{Counters, Log, LogHandle, Witness};
 use crate::resolver::{self, Resolver};
@@ -199,7 +199,7 @@ impl ManagerBuilder {
         };
         Ok(Manager {
             requests,
-            idle: Arc::new(Mutex::new(Some(idle))),
+            life: Arc::new(Mutex::new(Life::Idle(Box::new(idle)))),
             shared: Arc::new(shared),
         })
     }

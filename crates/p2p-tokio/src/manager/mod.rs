@@ -53,7 +53,7 @@ use actor::{LinksByPeer, Request};
 #[derive(Clone)]
 pub struct Manager {
     requests: mpsc::Sender<Request>,
-    idle: Arc<Mutex<Option<Idle>>>,
+    life: Arc<Mutex<Life>>,
     shared: Arc<Shared>,
 }
 
@@ -70,6 +70,15 @@ pub(crate) struct Shared {
     store: Arc<dyn PeerStore>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// How far a manager has come. The end is told by [`Shared::stop`] alone.
+enum Life {
+    Idle(Box<Idle>),
+    /// The store is read.
+    Starting,
+    /// There is somebody to answer requests, or there was.
+    Running,
 }
 
 /// A manager that is not started.
@@ -112,9 +121,9 @@ impl Manager {
 
     // private
 
-    fn idle(&self) -> MutexGuard<'_, Option<Idle>> {
+    fn life(&self) -> MutexGuard<'_, Life> {
         // No code that can panic runs under this lock.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn command(&self, command: Command) -> Result<(), ManagerError> {
@@ -134,7 +143,7 @@ impl Manager {
         if self.shared.stop.is_cancelled() {
             return Err(ManagerError::AlreadyStopped);
         }
-        if self.idle().is_some() {
+        if !matches!(*self.life(), Life::Running) {
             return Err(ManagerError::NotStarted);
         }
         let sent = self.requests.send(request).await;

@@ -6,9 +6,10 @@ use p2p_core::{Command, ManagerConfig, Peer};
 use p2p_proto::Clock;
 use p2p_store::ChangeStream;
 use tokio::sync::mpsc;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::actor::{Actor, REPORTS, Request};
-use super::{Idle, Manager, ManagerError, saver};
+use super::{Idle, Life, Manager, ManagerError, saver};
 use crate::net::connection::now;
 
 impl Manager {
@@ -27,26 +28,21 @@ impl Manager {
     /// ```
     ///
     /// # Errors
-    /// [`ManagerError::AlreadyStarted`], [`ManagerError::AlreadyStopped`];
+    /// [`ManagerError::AlreadyStarted`], also while another call waits for the store;
+    /// [`ManagerError::AlreadyStopped`], also if the shutdown comes meanwhile;
     /// [`ManagerError::Store`] if the store cannot be read, [`ManagerError::Telemetry`] if metrics
     /// cannot be exported as configured, and `start` may be called again then.
     pub async fn start(&self) -> Result<(), ManagerError> {
-        if self.shared.stop.is_cancelled() {
-            return Err(ManagerError::AlreadyStopped);
-        }
-        let idle = self.idle().take();
-        let Some(idle) = idle else {
-            return Err(ManagerError::AlreadyStarted);
-        };
         // What goes on from here must not be cut in two by a caller who drops this future.
-        let waiting = PutBack {
-            idle: Some(idle),
-            to: self,
+        let start = Start {
+            idle: Some(self.take_idle()?),
+            of: self,
         };
+        let store = &self.shared.store;
         // What changes while it is read is not missed.
-        let changes = self.shared.store.changes();
-        let known = self.shared.store.list_all().await?;
-        waiting.into_running(known, changes)
+        let changes = store.changes();
+        let known = self.shared.stop.run_until_cancelled(store.list_all()).await;
+        start.into_running(known.ok_or(ManagerError::AlreadyStopped)??, changes)
     }
 
     /// Closes every connection, saves the store, and waits until all tasks have ended: ten seconds
@@ -65,12 +61,10 @@ impl Manager {
     /// # }
     /// ```
     pub async fn shutdown(&self) {
-        let idle = self.idle().take();
-        if idle.is_some() {
-            self.shared.stop.cancel();
+        if self.ends_before_it_runs() {
             self.shared.registry.end();
         } else {
-            // It has ended already.
+            // Where nobody takes it, it has ended already.
             let _ = self
                 .requests
                 .send(Request::Command(Command::Shutdown))
@@ -108,43 +102,88 @@ impl Manager {
         let update = |answer| Request::UpdateConfig(Box::new(config), answer);
         self.ask(update).await?
     }
+
+    // private
+
+    fn take_idle(&self) -> Result<Box<Idle>, ManagerError> {
+        let mut life = self.life();
+        if self.shared.stop.is_cancelled() {
+            return Err(ManagerError::AlreadyStopped);
+        }
+        match std::mem::replace(&mut *life, Life::Starting) {
+            Life::Idle(idle) => Ok(idle),
+            as_it_was => {
+                *life = as_it_was;
+                Err(ManagerError::AlreadyStarted)
+            }
+        }
+    }
+
+    fn put_back(&self, idle: Box<Idle>) {
+        let mut life = self.life();
+        if !self.shared.stop.is_cancelled() {
+            *life = Life::Idle(idle);
+        }
+    }
+
+    /// Requests are taken from now on. A shutdown waits for the token, and so for whoever takes
+    /// them.
+    fn begin(&self) -> Result<TaskTrackerToken, ManagerError> {
+        let mut life = self.life();
+        if self.shared.stop.is_cancelled() {
+            return Err(ManagerError::AlreadyStopped);
+        }
+        *life = Life::Running;
+        Ok(self.shared.tasks.token())
+    }
+
+    /// Ends what does not run yet: a start that is under way finds that it must not go on.
+    fn ends_before_it_runs(&self) -> bool {
+        let mut life = self.life();
+        if matches!(*life, Life::Running) {
+            return false;
+        }
+        self.shared.stop.cancel();
+        let before = std::mem::replace(&mut *life, Life::Starting);
+        drop(life);
+        // What belongs to the application is dropped without the lock.
+        drop(before);
+        true
+    }
 }
 
-/// A start under way: what is not started is as it was.
-struct PutBack<'a> {
-    idle: Option<Idle>,
-    to: &'a Manager,
+/// A start under way: what is not started is as it was, unless everything has ended.
+struct Start<'a> {
+    idle: Option<Box<Idle>>,
+    of: &'a Manager,
 }
 
-impl PutBack<'_> {
+impl Start<'_> {
     fn into_running(
         mut self,
         known: Vec<Peer>,
         changes: Option<ChangeStream>,
     ) -> Result<(), ManagerError> {
-        let shared = &self.to.shared;
-        let Some(idle) = &self.idle else {
-            return Err(ManagerError::AlreadyStarted);
-        };
+        let shared = &self.of.shared;
+        let idle = self.idle.as_ref().ok_or(ManagerError::AlreadyStarted)?;
         let prepared = idle.witness.prepare(&idle.config)?;
         // From here on nothing goes wrong: the configuration was checked when it was given.
-        let Some(Idle {
+        let idle = self.idle.take().ok_or(ManagerError::AlreadyStarted)?;
+        let Idle {
             config,
             mut witness,
             mode,
             policy,
             requests,
-        }) = self.idle.take()
-        else {
-            return Err(ManagerError::AlreadyStarted);
-        };
-        witness.configured(&config, prepared);
+        } = *idle;
         let now = now();
         let clock = Clock::new(now, SystemTime::now());
         let mut manager = p2p_core::Manager::new(config, mode, known, rand::random(), clock, now)?;
         if let Some(policy) = policy {
             manager = manager.with_policy(policy);
         }
+        let _begun = self.of.begin()?;
+        witness.configured(manager.config(), prepared);
         let (reporter, reports) = mpsc::channel(REPORTS);
         let (jobs, waiting) = mpsc::channel(saver::JOBS);
         let actor = Actor::new(
@@ -166,10 +205,10 @@ impl PutBack<'_> {
     }
 }
 
-impl Drop for PutBack<'_> {
+impl Drop for Start<'_> {
     fn drop(&mut self) {
         if let Some(idle) = self.idle.take() {
-            *self.to.idle() = Some(idle);
+            self.of.put_back(idle);
         }
     }
 }

@@ -17,6 +17,8 @@ mod hanging;
 mod listener;
 mod outside;
 mod proxy;
+mod scripted;
 mod shutdown;
+mod starting;
 mod support;
 mod system;
