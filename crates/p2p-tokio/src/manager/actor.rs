@@ -27,7 +27,7 @@ use crate::net::dial::{self, Dial};
 use crate::net::link::{Link, TaskEnd, link};
 use crate::net::listener::Listener;
 use crate::observe::{Meter, Witness};
-use crate::resolver::{self, Question};
+use crate::resolver::{self, InForce, Question};
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ pub(super) struct Actor {
     listener: Option<Listener>,
     bans: Vec<(IpAddr, oneshot::Sender<Result<(), ManagerError>>)>,
     witness: Witness,
+    resolver: InForce,
     _end: End,
     stopped: bool,
 }
@@ -90,6 +91,7 @@ impl Actor {
         reports: mpsc::Receiver<Report>,
         jobs: mpsc::Sender<Job>,
         witness: Witness,
+        resolver: InForce,
     ) -> Self {
         Self {
             publisher: shared.registry.publisher(),
@@ -103,6 +105,7 @@ impl Actor {
             listener: None,
             bans: Vec::new(),
             witness,
+            resolver,
             stopped: false,
         }
     }
@@ -200,10 +203,15 @@ impl Actor {
 
     /// As a whole or not at all: what can go wrong comes first.
     fn update_config(&mut self, config: ManagerConfig) -> Result<(), ManagerError> {
-        self.manager.config().check_update(&config)?;
+        let before = self.manager.config();
+        before.check_update(&config)?;
+        let resolver = self.resolver.prepare(before, &config)?;
         let prepared = self.witness.prepare(&config)?;
         self.manager.update_config(now(), config)?;
         self.witness.configured(self.manager.config(), prepared);
+        if let Some(resolver) = resolver {
+            self.resolver = resolver;
+        }
         Ok(())
     }
 
@@ -255,7 +263,7 @@ impl Actor {
                     port,
                     timeout,
                 };
-                let resolver = self.shared.resolver.clone();
+                let resolver = self.resolver.resolver();
                 let reports = self.reporter.clone();
                 self.shared
                     .spawn(resolver::ask(resolver, question, reports));

@@ -16,7 +16,7 @@ use super::actor::{LinksByPeer, REQUESTS};
 use super::{Idle, Life, Manager, ManagerError, Shared};
 use crate::events::{QueueLimits, Registry};
 use crate::observe::{Counters, Log, LogHandle, Witness};
-use crate::resolver::{self, Resolver};
+use crate::resolver::{self, InForce, Resolver};
 
 /// Makes a [`Manager`] of other parts than the usual ones.
 ///
@@ -74,7 +74,7 @@ impl ManagerBuilder {
         }
     }
 
-    /// Who is asked for the addresses of seeds. Default a [`HickoryResolver`](crate::HickoryResolver)
+    /// Who is asked for the addresses of seeds, whatever `dns_servers` says. Default a [`HickoryResolver`](crate::HickoryResolver)
     /// of the configuration with the feature `hickory`, else a
     /// [`SystemResolver`](crate::SystemResolver).
     pub fn resolver(self, resolver: impl Resolver + 'static) -> Self {
@@ -162,8 +162,8 @@ impl ManagerBuilder {
             None => Arc::new(p2p_store::InMemoryPeerStore::from_config(&config)?),
         };
         let resolver = match resolver {
-            Some(resolver) => resolver,
-            None => resolver::of_config(&config)?,
+            Some(resolver) => InForce::OfApplication(resolver),
+            None => InForce::OfConfig(resolver::of_config(&config)?),
         };
         let (requests, waiting) = mpsc::channel(REQUESTS);
         let counters = Arc::new(Counters::default());
@@ -185,7 +185,6 @@ impl ManagerBuilder {
             counters,
             count: watch::Sender::new(0),
             links: LinksByPeer::new(),
-            resolver,
             store,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -193,6 +192,7 @@ impl ManagerBuilder {
         let idle = Idle {
             config,
             witness,
+            resolver,
             mode,
             policy,
             requests: waiting,

@@ -61,7 +61,7 @@ pub enum ManagerError {
         /// The field, what is wrong with it, and what to do.
         why: String,
     },
-    /// No resolver could be made of the system's settings.
+    /// No resolver could be made of the configuration, or of the system's settings.
     #[error("DNS: {0}")]
     Resolver(#[from] crate::ResolveError),
 }

@@ -28,7 +28,7 @@ pub use view::{ConnectionInfo, PeerInfo};
 
 use crate::events::Registry;
 use crate::observe::{Counters, Log, Witness};
-use crate::resolver::Resolver;
+use crate::resolver::InForce;
 use actor::{LinksByPeer, Request};
 
 /// Finds peers, shakes hands, stays connected, bans the wrong ones, and hands every message over.
@@ -66,7 +66,6 @@ pub(crate) struct Shared {
     count: watch::Sender<usize>,
     /// Connections by peer. Read without a lock, on the way of every message out.
     links: LinksByPeer,
-    resolver: Arc<dyn Resolver>,
     store: Arc<dyn PeerStore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -85,6 +84,7 @@ enum Life {
 struct Idle {
     config: ManagerConfig,
     witness: Witness,
+    resolver: InForce,
     mode: OperatingMode,
     policy: Option<Arc<dyn PeerPolicy>>,
     requests: mpsc::Receiver<Request>,

@@ -96,8 +96,8 @@ impl Manager {
     /// # Errors
     /// [`ManagerError::Config`], naming the field and the rule, and
     /// [`ConfigError::ImmutableField`](p2p_core::ConfigError::ImmutableField) for what cannot
-    /// change; [`ManagerError::Telemetry`]; nothing has changed then. [`ManagerError::NotStarted`],
-    /// [`ManagerError::AlreadyStopped`].
+    /// change; [`ManagerError::Resolver`], [`ManagerError::Telemetry`]; nothing has changed then.
+    /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn update_config(&self, config: ManagerConfig) -> Result<(), ManagerError> {
         let update = |answer| Request::UpdateConfig(Box::new(config), answer);
         self.ask(update).await?
@@ -172,6 +172,7 @@ impl Start<'_> {
         let Idle {
             config,
             mut witness,
+            resolver,
             mode,
             policy,
             requests,
@@ -193,6 +194,7 @@ impl Start<'_> {
             reports,
             jobs,
             witness,
+            resolver,
         );
         let store = shared.store.clone();
         shared.spawn(saver::work(store.clone(), waiting, reporter.clone()));

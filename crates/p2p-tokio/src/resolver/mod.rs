@@ -78,6 +78,37 @@ impl ResolveError {
     }
 }
 
+/// The resolver in force.
+#[derive(Debug, Clone)]
+pub(crate) enum InForce {
+    /// Given by the application, which sets it as it likes.
+    OfApplication(Arc<dyn Resolver>),
+    /// Made as the configuration says, and made anew when that says something else.
+    OfConfig(Arc<dyn Resolver>),
+}
+
+impl InForce {
+    /// What another configuration wants, made but not in force: `None` if it stays as it is.
+    pub(crate) fn prepare(
+        &self,
+        before: &ManagerConfig,
+        config: &ManagerConfig,
+    ) -> Result<Option<Self>, ResolveError> {
+        match self {
+            Self::OfConfig(_) if config.dns_servers != before.dns_servers => {
+                Ok(Some(Self::OfConfig(of_config(config)?)))
+            }
+            Self::OfConfig(_) | Self::OfApplication(_) => Ok(None),
+        }
+    }
+
+    /// For one round of questions.
+    pub(crate) fn resolver(&self) -> Arc<dyn Resolver> {
+        let (Self::OfApplication(resolver) | Self::OfConfig(resolver)) = self;
+        resolver.clone()
+    }
+}
+
 /// The resolver of a configuration: of our own, if that can be had.
 #[cfg(feature = "hickory")]
 pub(crate) fn of_config(config: &ManagerConfig) -> Result<Arc<dyn Resolver>, ResolveError> {
@@ -151,4 +182,22 @@ pub(crate) async fn ask(
     let _ = reports
         .send(Report::Input(Input::Resolved { addresses }))
         .await;
+}
+
+#[cfg(all(test, not(feature = "hickory")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_hickory_an_update_of_name_servers_is_refused_as_at_the_start() {
+        let before = ManagerConfig::default();
+        let after = ManagerConfig {
+            dns_servers: vec![([127, 0, 0, 1], 53).into()],
+            ..before.clone()
+        };
+        let in_force = InForce::OfConfig(of_config(&before).unwrap());
+        let refused = in_force.prepare(&before, &after).unwrap_err();
+        assert_eq!(refused, of_config(&after).unwrap_err());
+        assert!(in_force.prepare(&before, &before).unwrap().is_none());
+    }
 }

@@ -17,6 +17,7 @@ use p2p_tokio::{
     PeerStatus, PeerStore, ResolveError, Resolver,
 };
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::timeout;
 
 use crate::support::*;
 
@@ -235,6 +236,47 @@ async fn test_discover_peers_from_real_dns_seeds() {
         Ipv6Addr::LOCALHOST.into(),
     ];
     assert!(ips.eq(expected));
+}
+
+#[tokio::test]
+async fn other_name_servers_are_asked_from_the_update_on() {
+    let before = NameServer::start(&[("a.test.", loopback(2))]).await;
+    let after = NameServer::start(&[("a.test.", loopback(3))]).await;
+    let mut config = seeded(&["a.test"]);
+    config.dns_interval = Duration::from_millis(20);
+    config.dns_servers = vec![before.address];
+    let mut node = Node::start(config.clone()).await;
+    assert_eq!(discovered(&mut node).await, 1);
+    config.dns_servers = vec![after.address];
+    node.manager.update_config(config).await.unwrap();
+    let found = async { while discovered(&mut node).await == 0 {} };
+    let found = timeout(PATIENCE, found).await;
+    found.expect("the other one is asked");
+    let ips = addresses(&node).await.into_iter();
+    let ips: Vec<_> = ips.map(|address| address.ip()).collect();
+    assert_eq!(ips, [loopback(2), loopback(3)]);
+}
+
+#[tokio::test]
+async fn a_resolver_of_the_applications_own_stays() {
+    let server = NameServer::start(&[("a.test.", loopback(2))]).await;
+    let resolver = said(&[("a.test", &[loopback(3)])]);
+    let asked = resolver.asked.clone();
+    let mut config = seeded(&["a.test"]);
+    config.dns_interval = Duration::from_millis(20);
+    let mut node = node(config.clone(), resolver).await;
+    assert_eq!(discovered(&mut node).await, 1);
+    config.dns_servers = vec![server.address];
+    node.manager.update_config(config).await.unwrap();
+    let before = asked.load(Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(
+            discovered(&mut node).await,
+            0,
+            "the server would name one more"
+        );
+    }
+    assert!(asked.load(Ordering::Relaxed) > before);
 }
 
 #[tokio::test]
