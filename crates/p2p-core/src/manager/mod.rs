@@ -21,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use explain::{Explanation, PeerExplanation};
+pub use persist::STORE_RETRY;
 
 use crate::bans::Bans;
 use crate::book::{Book, BookLimits, canonical};

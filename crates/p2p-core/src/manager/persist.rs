@@ -17,8 +17,8 @@ const BATCH: usize = 1000;
 /// Records that may wait for a store that does not work: more than a full book, so that only those
 /// that have left it are given up.
 const MAX_DIRTY: usize = 2_000_000;
-/// How long a store that failed is left alone.
-const RETRY: Duration = Duration::from_secs(5);
+/// How long a store that failed is left alone: by the manager, and by a driver that has to read it.
+pub const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// Records that have changed since they were stored. One batch is under way at a time.
 #[derive(Debug, Default)]
@@ -219,7 +219,7 @@ impl Manager {
                     ban == self.bans.get(ip)
                 });
                 self.records.put_back(done);
-                self.records.retry_at = Some(self.now + RETRY);
+                self.records.retry_at = Some(self.now + STORE_RETRY);
                 self.notify(ControlEvent::StoreFailed { error });
             }
         }
@@ -232,7 +232,7 @@ impl Manager {
             return;
         }
         if let Err(error) = result {
-            let again = (self.run == Run::Running).then(|| self.now + RETRY);
+            let again = (self.run == Run::Running).then(|| self.now + STORE_RETRY);
             save.due = again.or(save.due);
             self.notify(ControlEvent::StoreFailed { error });
         }

@@ -199,7 +199,7 @@ impl Start<'_> {
         let store = shared.store.clone();
         shared.spawn(saver::work(store.clone(), waiting, reporter.clone()));
         if let Some(changes) = changes {
-            shared.spawn(saver::watch(store, changes, reporter));
+            shared.spawn(saver::watch(shared.network, store, changes, reporter));
         }
         shared.spawn(shared.log.clone().tell_regularly());
         shared.tasks.spawn(actor.run(requests));

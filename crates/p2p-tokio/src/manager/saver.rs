@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use p2p_core::{BatchId, Input, Peer, PeerStatus};
+use p2p_core::{BatchId, Input, Peer, PeerStatus, STORE_RETRY};
+use p2p_proto::Network;
 use p2p_store::{ChangeStream, PeerStore, StoreChange, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -60,6 +61,7 @@ async fn persist(store: &dyn PeerStore, peers: &[Peer], gone: &[Uuid]) -> Result
 
 /// Tells the manager what others change in the store.
 pub(super) async fn watch(
+    network: Network,
     store: Arc<dyn PeerStore>,
     mut changes: ChangeStream,
     reports: mpsc::Sender<Report>,
@@ -69,13 +71,7 @@ pub(super) async fn watch(
         let peers = match next {
             None => return,
             Some(StoreChange::Upserted(peer)) => vec![*peer],
-            Some(StoreChange::Missed) => match missed(&*store, &reports).await {
-                Ok(peers) => peers,
-                Err(error) => {
-                    warn!(%error, "bans of others may have been missed, and cannot be read");
-                    continue;
-                }
-            },
+            Some(StoreChange::Missed) => missed(network, &*store, &reports).await,
             // What others forget we may still know.
             Some(_) => continue,
         };
@@ -89,8 +85,26 @@ pub(super) async fn watch(
     }
 }
 
-/// What must not be missed: bans of others, and the records that lift them.
+/// What must not be missed, read as soon as the store can be read.
 async fn missed(
+    network: Network,
+    store: &dyn PeerStore,
+    reports: &mpsc::Sender<Report>,
+) -> Vec<Peer> {
+    loop {
+        match bans_and_their_ends(store, reports).await {
+            Ok(peers) => return peers,
+            Err(error) => warn!(
+                target: "p2p_tokio", %network, %error,
+                "bans of others may have been missed, and cannot be read; tried again soon"
+            ),
+        }
+        tokio::time::sleep(STORE_RETRY).await;
+    }
+}
+
+/// Bans of others, and the records that lift bans.
+async fn bans_and_their_ends(
     store: &dyn PeerStore,
     reports: &mpsc::Sender<Report>,
 ) -> Result<Vec<Peer>, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use p2p_tokio::{ControlEvent, Manager, PeerStatus, PeerStore, StoreChange};
 
-use crate::scripted::Scripted;
+use crate::scripted::{Call, Does, Scripted};
 use crate::support::*;
 
 async fn unbanned(node: &mut Node) -> IpAddr {
@@ -36,4 +36,24 @@ async fn a_ban_that_was_lifted_elsewhere_while_nobody_listened_is_lifted_here() 
     tell.send(StoreChange::Missed).await.unwrap();
     assert_eq!(unbanned(&mut node).await, lifted);
     assert_eq!(node.manager.explain().await.unwrap().banned, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_read_when_the_store_works_again() {
+    let (store, tell) = Scripted::with_news();
+    let store = Arc::new(store);
+    let mut node = Node::of(Manager::new(config(), store.clone()).unwrap()).await;
+    let lifted = loopback(9);
+    node.manager.ban_ip(lifted).await.unwrap();
+    lift_elsewhere(&store, lifted).await;
+    store.set(Call::FindByStatus, Does::Fails);
+    tell.send(StoreChange::Missed).await.unwrap();
+    store.called(Call::FindByStatus, 2).await;
+    store.set(Call::FindByStatus, Does::Works);
+    assert_eq!(unbanned(&mut node).await, lifted);
+    // It does not hold up the end.
+    store.set(Call::FindByStatus, Does::Fails);
+    tell.send(StoreChange::Missed).await.unwrap();
+    store.called(Call::FindByStatus, 4).await;
+    node.manager.shutdown().await;
 }
