@@ -9,23 +9,20 @@ use p2p_proto::CloseReason;
 use super::Manager;
 use crate::bans::Outcome;
 use crate::book::Availability;
+use crate::deciding::deciding_records;
 use crate::events::ControlEvent;
 use crate::peer::{Ban, BanReason, Peer, PeerSource, PeerStatus};
 use crate::timestamp::Timestamp;
 
 impl Manager {
-    /// The bans that a store knew. The record of an IP, of no port, comes first of those of that
-    /// IP, and decides about all: a ban that was lifted elsewhere is not found in another's copy.
+    /// The bans that a store knew.
     pub(super) fn learn_bans(&mut self, sorted: &[Peer]) {
         let now = self.timestamp();
-        for of_ip in sorted.chunk_by(|one, other| one.ip_address == other.ip_address) {
-            let deciding = match of_ip {
-                [ip_record, ..] if ip_record.port == 0 => &of_ip[..1],
-                all => all,
-            };
-            let bans = deciding.iter().filter_map(ban_of);
-            for ban in bans.filter(|ban| ban.until.is_none_or(|until| until > now)) {
-                self.bans.ban(of_ip[0].ip_address, ban);
+        for peer in deciding_records(sorted) {
+            if let Some(ban) = ban_of(peer)
+                && ban.until.is_none_or(|until| until > now)
+            {
+                self.bans.ban(peer.ip_address, ban);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The store's task: one thing at a time, and the manager never waits for it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use p2p_core::{BatchId, Input, Peer, PeerStatus, STORE_RETRY};
+use p2p_core::{BatchId, Input, Peer, PeerStatus, STORE_RETRY, deciding_records};
 use p2p_proto::Network;
 use p2p_store::{ChangeStream, PeerStore, StoreChange, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -109,17 +109,23 @@ async fn bans_and_their_ends(
     reports: &mpsc::Sender<Report>,
 ) -> Result<Vec<Peer>, StoreError> {
     let mut peers = store.find_by_status(PeerStatus::Banned).await?;
-    let there: HashSet<IpAddr> = peers.iter().map(|peer| peer.ip_address).collect();
+    // Where a port's record says "banned", or ours does, the record of the IP may say otherwise.
+    let mut unsure: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.ip_address).collect();
     let (asked, answer) = oneshot::channel();
     if reports.send(Report::StoredBans(asked)).await.is_ok()
         && let Ok(known) = answer.await
     {
-        for ip in known.into_iter().filter(|ip| !there.contains(ip)) {
-            let of_ip = store.find_by_ip(ip).await?;
-            peers.extend(of_ip.into_iter().filter(|peer| peer.port == 0));
-        }
+        unsure.extend(known);
     }
-    Ok(peers)
+    for peer in peers.iter().filter(|peer| peer.port == 0) {
+        unsure.remove(&peer.ip_address);
+    }
+    for ip in unsure {
+        let of_ip = store.find_by_ip(ip).await?;
+        peers.extend(of_ip.into_iter().filter(|peer| peer.port == 0));
+    }
+    peers.sort_unstable_by_key(Peer::address);
+    Ok(deciding_records(&peers).cloned().collect())
 }
 
 fn text(error: StoreError) -> String {

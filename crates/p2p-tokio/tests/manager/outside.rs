@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use p2p_tokio::{ControlEvent, Manager, PeerStatus, PeerStore, StoreChange};
+use p2p_tokio::{
+    ControlEvent, Manager, Network, Peer, PeerSource, PeerStatus, PeerStore, StoreChange, Timestamp,
+};
 
 use crate::scripted::{Call, Does, Scripted};
 use crate::support::*;
@@ -56,4 +58,32 @@ async fn what_was_missed_is_read_when_the_store_works_again() {
     tell.send(StoreChange::Missed).await.unwrap();
     store.called(Call::FindByStatus, 4).await;
     node.manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_ip_that_has_a_record_those_of_its_ports_say_nothing() {
+    let (store, tell) = Scripted::with_news();
+    let store = Arc::new(store);
+    let mut node = Node::of(Manager::new(config(), store.clone()).unwrap()).await;
+    let (banned, lifted, never) = (loopback(8), loopback(9), loopback(10));
+    for ip in [banned, lifted, never] {
+        node.manager.ban_ip(ip).await.unwrap();
+        let source = PeerSource::Dns;
+        let mut of_port = Peer::new(
+            Network::Regtest,
+            (ip, 1).into(),
+            source,
+            Timestamp::default(),
+        );
+        of_port.status = PeerStatus::Banned;
+        store.records.apply(&[of_port]).await.unwrap();
+    }
+    node.manager.unban_ip(never).await.unwrap();
+    assert_eq!(unbanned(&mut node).await, never);
+    // Three bans, and the end of one.
+    store.called(Call::Apply, 4).await;
+    lift_elsewhere(&store, lifted).await;
+    tell.send(StoreChange::Missed).await.unwrap();
+    assert_eq!(unbanned(&mut node).await, lifted);
+    assert_eq!(node.manager.explain().await.unwrap().banned, 1);
 }
