@@ -54,8 +54,19 @@ pub(super) enum Request {
     InboundPeers(oneshot::Sender<Vec<Peer>>),
     /// A page of the book, after an address.
     Peers(Option<SocketAddr>, oneshot::Sender<Vec<Peer>>),
+    /// Who in the book, after an address, has this id.
+    Seek(Uuid, Option<SocketAddr>, oneshot::Sender<Sought>),
     Explain(oneshot::Sender<Explanation>),
     ExplainPeer(SocketAddr, oneshot::Sender<Option<PeerExplanation>>),
+}
+
+/// What became of a search in the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sought {
+    At(SocketAddr),
+    /// Nobody up to here: ask again for those after.
+    NotUpTo(SocketAddr),
+    Nowhere,
 }
 
 /// Reports that may wait. Whoever has one to make waits when there are more: its socket is not
@@ -63,7 +74,7 @@ pub(super) enum Request {
 pub(super) const REPORTS: usize = 256;
 /// Requests that may wait.
 pub(super) const REQUESTS: usize = 64;
-/// Peers that one request for them gets: a millisecond of the manager's time.
+/// Peers that one request gets, or looks at: a millisecond of the manager's time.
 pub(super) const PAGE: usize = 1000;
 
 pub(super) struct Actor {
@@ -189,6 +200,9 @@ impl Actor {
                 let page = self.manager.peers_after(after).take(PAGE);
                 let _ = answer.send(page.cloned().collect());
             }
+            Request::Seek(id, after, answer) => {
+                let _ = answer.send(self.seek(id, after));
+            }
             Request::InboundPeers(answer) => {
                 let _ = answer.send(self.manager.inbound_peers().collect());
             }
@@ -199,6 +213,17 @@ impl Actor {
                 let _ = answer.send(self.manager.explain_peer(address));
             }
         }
+    }
+
+    fn seek(&self, id: Uuid, after: Option<SocketAddr>) -> Sought {
+        let mut last = None;
+        for peer in self.manager.peers_after(after).take(PAGE) {
+            if peer.id == id {
+                return Sought::At(peer.address());
+            }
+            last = Some(peer.address());
+        }
+        last.map_or(Sought::Nowhere, Sought::NotUpTo)
     }
 
     /// As a whole or not at all: what can go wrong comes first.

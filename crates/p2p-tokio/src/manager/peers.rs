@@ -6,7 +6,7 @@ use p2p_core::{Command, Peer};
 use p2p_store::StoreError;
 use uuid::Uuid;
 
-use super::actor::Request;
+use super::actor::{Request, Sought};
 use super::{Manager, ManagerError};
 
 impl Manager {
@@ -165,10 +165,26 @@ impl Manager {
         if let Some(link) = self.shared.links.pin().get(&peer_id) {
             return Ok(link.ip);
         }
+        // The book first: it has who was just added, and needs no store that works.
+        if let Some(ip) = self.ip_in_book(peer_id).await? {
+            return Ok(ip);
+        }
         match self.shared.store.read(peer_id).await {
             Ok(peer) => Ok(peer.ip_address),
             Err(StoreError::PeerNotFound { .. }) => Err(ManagerError::PeerNotFound(peer_id)),
             Err(error) => Err(error.into()),
+        }
+    }
+    /// Piece by piece, so that nothing else waits.
+    async fn ip_in_book(&self, peer_id: Uuid) -> Result<Option<IpAddr>, ManagerError> {
+        let mut after = None;
+        loop {
+            let sought = self.ask(|answer| Request::Seek(peer_id, after, answer));
+            match sought.await? {
+                Sought::At(address) => return Ok(Some(address.ip())),
+                Sought::NotUpTo(address) => after = Some(address),
+                Sought::Nowhere => return Ok(None),
+            }
         }
     }
 }

@@ -20,5 +20,6 @@ mod proxy;
 mod scripted;
 mod shutdown;
 mod starting;
+mod store;
 mod support;
 mod system;
