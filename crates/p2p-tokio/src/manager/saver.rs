@@ -1,9 +1,12 @@
 //! The store's task: one thing at a time, and the manager never waits for it.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use p2p_core::{BatchId, Input, Peer, PeerStatus, STORE_RETRY, deciding_records};
 use p2p_proto::Network;
 use p2p_store::{ChangeStream, PeerStore, StoreChange, StoreError};
@@ -37,10 +40,10 @@ pub(super) async fn work(
         let input = match job {
             Job::Persist { batch, peers, gone } => Input::Stored {
                 batch,
-                result: persist(&*store, &peers, &gone).await.map_err(text),
+                result: answer_of(persist(&*store, &peers, &gone)).await,
             },
             Job::Save => Input::Saved {
-                result: store.flush().await.map_err(text),
+                result: answer_of(store.flush()).await,
             },
         };
         if reports.send(Report::Input(input)).await.is_err() {
@@ -92,10 +95,10 @@ async fn missed(
     reports: &mpsc::Sender<Report>,
 ) -> Vec<Peer> {
     loop {
-        match bans_and_their_ends(store, reports).await {
+        match answer_of(bans_and_their_ends(store, reports)).await {
             Ok(peers) => return peers,
             Err(error) => warn!(
-                target: "p2p_tokio", %network, %error,
+                target: "p2p_tokio", %network, error,
                 "bans of others may have been missed, and cannot be read; tried again soon"
             ),
         }
@@ -128,6 +131,17 @@ async fn bans_and_their_ends(
     Ok(deciding_records(&peers).cloned().collect())
 }
 
-fn text(error: StoreError) -> String {
-    error.to_string()
+/// What becomes of work for the store. A bug in it is a failure like others: the work after it
+/// goes on.
+async fn answer_of<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("the store panicked: {}", text(&*panic))),
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word")
 }

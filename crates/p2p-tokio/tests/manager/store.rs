@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2p_tokio::{
-    Manager, ManagerConfig, ManagerError, Network, Peer, PeerSource, PeerStore,
+    ControlEvent, Manager, ManagerConfig, ManagerError, Network, Peer, PeerSource, PeerStore,
     Timestamp,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::scripted::{Call, Does, Scripted};
@@ -75,4 +76,26 @@ async fn who_is_shown_can_be_banned_and_unbanned_while_the_store_is_down() {
         matches!(unknown, Err(ManagerError::Store(_))),
         "{unknown:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_has_failed_and_is_asked_again() {
+    let store = Arc::new(Scripted::new());
+    let mut node = node(&store).await;
+    store.set(Call::Apply, Does::Panics);
+    let answer = timeout(PATIENCE, node.manager.ban_ip(loopback(9))).await;
+    let text = answer.expect("there is an answer").unwrap_err().to_string();
+    assert!(text.contains("the store has a bug"), "{text}");
+    store.set(Call::Apply, Does::Works);
+    node.control(|event| matches!(event, ControlEvent::PeerBanned { .. }).then_some(()))
+        .await;
+    store.set(Call::Flush, Does::Panics);
+    node.manager.shutdown().await;
+    let error = node
+        .control(|event| match event {
+            ControlEvent::StoreFailed { error } => Some(error.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(error.contains("the store has a bug"), "{error}");
 }
