@@ -9,6 +9,7 @@
 //! Where: `telemetry_endpoint`, else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a collector on this host
 //! (`http://localhost:4317`). By gRPC without TLS: what leaves the host goes through a collector.
 
+mod ending;
 mod export;
 mod metrics;
 mod spans;
@@ -16,6 +17,7 @@ mod spans;
 mod tests;
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -27,13 +29,13 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use p2p_core::{ConnId, ManagerConfig, Setup};
 use p2p_proto::{Initiator, Network};
-use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 pub use metrics::{METRICS, Metric, MetricKind};
 
 use super::Counters;
 use crate::ManagerError;
+use ending::{Ender, Providers};
 use export::Watched;
 use spans::Spans;
 
@@ -65,12 +67,6 @@ pub(crate) struct Running {
     settings: Settings,
     spans: Spans,
     providers: Option<Providers>,
-}
-
-#[derive(Debug)]
-struct Providers {
-    meters: SdkMeterProvider,
-    tracers: SdkTracerProvider,
 }
 
 /// What an exporter is made of.
@@ -184,6 +180,9 @@ impl Running {
             let why = "telemetry_endpoint: TLS is the collector's to add, use one near by http://";
             return Err(refuse(why.into()));
         }
+        // Before the SDK's own threads: it does not take it well if there are none.
+        let ender = Ender::spawn(thread::Builder::new())
+            .map_err(|error| refuse(format!("enable_telemetry: no thread to be had: {error}")))?;
         let endpoint = settings.endpoint.as_deref();
         let mut metrics = MetricExporter::builder()
             .with_tonic()
@@ -222,7 +221,11 @@ impl Running {
         Ok(Self {
             settings,
             spans: Spans::new(tracers.tracer(SCOPE)),
-            providers: Some(Providers { meters, tracers }),
+            providers: Some(Providers {
+                meters,
+                tracers,
+                ender,
+            }),
         })
     }
 
@@ -232,21 +235,11 @@ impl Running {
         }
     }
 
-    /// Sends what is there, on threads of its own, for the SDK blocks. `None` if some of it was
-    /// not taken.
+    /// Sends what is there, without blocking. `None` if some of it was not taken.
     fn end(&mut self) -> impl Future<Output = Option<()>> + use<> {
         self.spans.end();
-        let (done, ended) = oneshot::channel();
-        if let Some(Providers { meters, tracers }) = self.providers.take() {
-            let spans = std::thread::spawn(move || tracers.shutdown_with_timeout(FLUSH_WITHIN));
-            std::thread::spawn(move || {
-                let metrics = meters.shutdown();
-                let is_taken = metrics.is_ok() && spans.join().is_ok_and(|spans| spans.is_ok());
-                // Whoever does not wait any more needs no answer.
-                let _ = done.send(is_taken);
-            });
-        }
-        async move { ended.await.unwrap_or(false).then_some(()) }
+        let ended = self.providers.take().map(Providers::end);
+        async move { ended?.await.unwrap_or(false).then_some(()) }
     }
 }
 
