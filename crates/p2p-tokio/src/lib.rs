@@ -142,7 +142,10 @@ pub use p2p_store::RedbPeerStore;
 pub use p2p_store::{self, ChangeStream, InMemoryPeerStore, PeerStore, StoreChange, StoreError};
 // What signatures here are made of.
 pub use async_trait::async_trait;
+pub use bytes;
 #[cfg(feature = "hickory")]
 pub use resolver::HickoryResolver;
 pub use resolver::{ResolveError, Resolver, SystemResolver};
+#[cfg(feature = "logging")]
+pub use tracing_subscriber;
 pub use uuid::Uuid;

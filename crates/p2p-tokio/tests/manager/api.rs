@@ -31,6 +31,26 @@ async fn test_manager_new_normal_mode() {
     ));
 }
 
+/// Whoever has this crate alone can name what its signatures are made of.
+#[test]
+fn what_signatures_are_made_of_can_be_named() {
+    let payload = p2p_tokio::bytes::Bytes::from_static(b"x");
+    let command = p2p_tokio::Command::new("whatever").unwrap();
+    let message = Message::Unknown { command, payload };
+    assert_eq!(message.payload_len(), 1);
+}
+
+/// The same for a log of the program's own.
+#[cfg(feature = "logging")]
+#[test]
+fn what_a_filter_of_the_log_is_made_of_can_be_named() {
+    use p2p_tokio::tracing_subscriber::{EnvFilter, Registry, reload};
+
+    type Filter = reload::Layer<EnvFilter, Registry>;
+    let (_, log): (Filter, _) = p2p_tokio::logging::filter(p2p_tokio::LogLevel::Info);
+    log.set(p2p_tokio::LogLevel::Off);
+}
+
 #[tokio::test]
 async fn test_manager_with_fixed_peers() {
     let mut listener = Node::start(listening()).await;

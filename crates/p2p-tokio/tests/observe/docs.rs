@@ -27,6 +27,7 @@ fn prometheus() -> BTreeSet<String> {
             MetricKind::Histogram => ["_bucket", "_sum", "_count"]
                 .map(|part| name.clone() + part)
                 .to_vec(),
+            other => panic!("how is {other:?} written?"),
         }
     });
     names.collect()
@@ -52,6 +53,7 @@ fn the_list_of_metrics_is_complete_and_says_what_is_exported() {
             MetricKind::Gauge => "gauge",
             MetricKind::Counter => "counter",
             MetricKind::Histogram => "histogram",
+            other => panic!("how is {other:?} called?"),
         };
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let name = format!("`{}`", metric.name);

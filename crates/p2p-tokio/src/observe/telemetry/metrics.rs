@@ -30,6 +30,7 @@ pub struct Metric {
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// Goes up and down.
     Gauge,
