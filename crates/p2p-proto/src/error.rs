@@ -109,3 +109,38 @@ pub enum SendError {
         over: bool,
     },
 }
+
+impl SendError {
+    /// Whether the same call may work later: when the connection is admitted, when the peer has
+    /// read.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotReady | Self::Full)
+    }
+
+    /// Whether a peer is to be banned for it: never, the call is ours.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_may_work_later_when_there_is_room_or_the_peer_is_admitted() {
+        for (error, retryable) in [
+            (SendError::NotReady, true),
+            (SendError::Full, true),
+            (SendError::Closed, false),
+            (SendError::Reserved, false),
+            (SendError::OtherNetwork, false),
+            (SendError::Checksum, false),
+            (SendError::Streaming, false),
+            (SendError::NotStreaming, false),
+        ] {
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            assert!(!error.is_ban_worthy(), "{error}");
+        }
+    }
+}

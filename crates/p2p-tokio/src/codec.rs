@@ -49,6 +49,29 @@ pub enum CodecError {
     Io(#[from] io::Error),
 }
 
+impl CodecError {
+    /// Whether the same peer may be tried again soon, with backoff: after a transport that was
+    /// refused, timed out or was reset.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Frame(_) => false,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::ConnectionReset
+            ),
+        }
+    }
+
+    /// Whether the peer's IP is to be banned: never for what is seen here. A bad header is worth a
+    /// ban before the handshake is complete, of which a codec knows nothing; after it, framing is
+    /// lost, and that is all.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}
+
 /// The longest block that is gathered whole unless somebody says otherwise: what the memory of a
 /// small machine holds.
 const MAX_BLOCK: u64 = 64 * 1024 * 1024;
@@ -116,5 +139,27 @@ impl Encoder<&EncodedMessage> for MessageCodec {
         out.reserve(message.len());
         message.encode(out);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_that_failed_may_work_later_and_a_bad_header_stays_bad() {
+        let mut codec = MessageCodec::new(Network::Regtest);
+        let bad = codec.decode(&mut BytesMut::from(&b"GET / HTTP/1.1"[..]));
+        let io = |kind: io::ErrorKind| CodecError::from(io::Error::from(kind));
+        for (error, retryable) in [
+            (bad.unwrap_err(), false),
+            (io(io::ErrorKind::ConnectionRefused), true),
+            (io(io::ErrorKind::TimedOut), true),
+            (io(io::ErrorKind::ConnectionReset), true),
+            (io(io::ErrorKind::PermissionDenied), false),
+        ] {
+            assert_eq!(error.is_retryable(), retryable, "{error}");
+            assert!(!error.is_ban_worthy(), "{error}");
+        }
     }
 }

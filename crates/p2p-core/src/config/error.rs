@@ -49,3 +49,31 @@ pub enum ConfigError {
         field: &'static str,
     },
 }
+
+impl ConfigError {
+    /// Whether the same call may work later: never, somebody has to change the configuration.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+
+    /// Whether a peer is to be banned for it: never, the configuration is ours.
+    pub fn is_ban_worthy(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_configuration_stays_wrong_and_is_no_peers_fault() {
+        let errors = [
+            ConfigError::InvalidConnectionLimits { target: 2, max: 1 },
+            ConfigError::ImmutableField { field: "network" },
+        ];
+        for error in errors {
+            assert!(!error.is_retryable() && !error.is_ban_worthy(), "{error}");
+        }
+    }
+}

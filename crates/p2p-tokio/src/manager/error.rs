@@ -113,7 +113,7 @@ impl SendMessageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::UnknownPeer(_) => true,
-            Self::Refused(error) => matches!(error, SendError::NotReady | SendError::Full),
+            Self::Refused(error) => error.is_retryable(),
         }
     }
 
