@@ -88,7 +88,7 @@ pub use deciding::deciding_records;
 pub use error::{ConnectionError, DialFailure};
 pub use events::{BitcoinMessageEvent, ControlEvent, DiscoverySource, PeerConnectionCommand};
 pub use io::{Action, BatchId, Command, InboundRefusal, Input, Setup, Wake};
-pub use manager::{Explanation, Manager, PeerExplanation, STORE_RETRY};
+pub use manager::{Explanation, Manager, PeerExplanation, STOP_WITHIN, STORE_RETRY};
 pub use mode::OperatingMode;
 pub use p2p_proto::{
     ChainPolicy, Clock, CloseReason, Initiator, Message, Network, Services, UserAgent,

@@ -13,8 +13,9 @@ use crate::io::{Action, Command};
 use crate::peer::{BanReason, PeerSource};
 
 /// How long peers and the store may hold up the end: peers get a second to be sent what is queued
-/// and one to hang up, the rest is the store's.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// and one to hang up, the rest is the store's. A driver that has something to end of its own does
+/// so within the same time.
+pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 impl Manager {
     pub(super) fn command(&mut self, command: Command) {

@@ -20,6 +20,7 @@ use p2p_proto::{Capacity, Clock, CloseReason, Config, Params, PeerPolicy, Side};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+pub use command::STOP_WITHIN;
 pub use explain::{Explanation, PeerExplanation};
 pub use persist::STORE_RETRY;
 

@@ -284,6 +284,7 @@ impl Actor {
                 timeout,
             } => {
                 let question = Question {
+                    network: self.shared.network,
                     seeds,
                     port,
                     timeout,
@@ -315,7 +316,10 @@ impl Actor {
             Action::Save => self.store(Job::Save),
             Action::Notify(event) => self.notify(event),
             Action::Stopped => self.stopped = true,
-            other => error!(action = ?other, "the manager wants what this driver cannot do"),
+            other => error!(
+                target: "p2p_tokio", network = %self.shared.network, action = ?other,
+                "the manager wants what this driver cannot do"
+            ),
         }
     }
 
@@ -392,12 +396,17 @@ impl Actor {
     }
 
     fn store(&self, job: Job) {
+        let network = self.shared.network;
         match self.jobs.try_send(job) {
             Ok(()) => {}
             // There is room for all that can be under way.
-            Err(TrySendError::Full(_)) => error!("not stored: more waits than can be under way"),
-            // A runtime that is shutting down ends tasks in any order; a panic was printed.
-            Err(TrySendError::Closed(_)) => debug!("not stored: the store's task has ended"),
+            Err(TrySendError::Full(_)) => error!(
+                target: "p2p_tokio", %network, "not stored: more waits than can be under way"
+            ),
+            // A runtime that is shutting down ends tasks in any order.
+            Err(TrySendError::Closed(_)) => debug!(
+                target: "p2p_tokio", %network, "not stored: the store's task has ended"
+            ),
         }
     }
 
@@ -443,11 +452,15 @@ impl Actor {
     /// Runs the task of a connection. A bug in it costs that connection alone.
     fn spawn_connection(&self, conn: ConnId, task: impl Future<Output = ()> + Send + 'static) {
         let reports = self.reporter.clone();
+        let network = self.shared.network;
         // On the heap: each layer around a future has room for it twice.
         let task = Box::pin(AssertUnwindSafe(task).catch_unwind());
         self.shared.spawn(async move {
             if task.await.is_err() {
-                error!(%conn, "a bug has ended this connection; the others go on");
+                error!(
+                    target: "p2p_tokio", %network, %conn,
+                    "a bug has ended this connection; the others go on"
+                );
                 let reason = NetworkFailure::Other(ErrorKind::Other).into();
                 let closed = Report::Input(Input::Closed { conn, reason });
                 let _ = Box::pin(reports.send(closed)).await;

@@ -35,9 +35,9 @@ pub enum ManagerError {
     /// The store does not work.
     #[error("store: {0}")]
     Store(#[from] StoreError),
-    /// The ban is in force, but the store did not take it. It will be stored when the store works
-    /// again, and is lost if the process ends before.
-    #[error("banned, but not stored: {error}")]
+    /// The ban is in force, but the store failed while it was on its way: it may not be stored. It
+    /// is stored when the store works again, and may be lost if the process ends before.
+    #[error("banned, but that may not be stored: {error}")]
     BanNotStored {
         /// What the store says.
         error: String,

@@ -64,7 +64,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`ManagerError::PeerNotFound`]; [`ManagerError::BanNotStored`] if the ban is in force, but
-    /// not safe; [`ManagerError::Store`] if the store cannot say who the peer is;
+    /// may not be safe; [`ManagerError::Store`] if the store cannot say who the peer is;
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn ban_peer(&self, peer_id: Uuid) -> Result<(), ManagerError> {
         self.ban_ip(self.ip_of(peer_id).await?).await
@@ -86,7 +86,7 @@ impl Manager {
     /// ```
     ///
     /// # Errors
-    /// [`ManagerError::BanNotStored`] if the ban is in force, but not safe;
+    /// [`ManagerError::BanNotStored`] if the ban is in force, but may not be safe;
     /// [`ManagerError::NotStarted`], [`ManagerError::AlreadyStopped`].
     pub async fn ban_ip(&self, ip: IpAddr) -> Result<(), ManagerError> {
         self.ask(|answer| Request::Ban(ip.to_canonical(), answer))

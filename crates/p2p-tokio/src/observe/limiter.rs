@@ -15,7 +15,7 @@ pub(super) const REFILL: Duration = Duration::from_secs(1);
 /// bucket will be full again.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
-    /// Microseconds since `Limiter::epoch`.
+    /// Microseconds since the [`Epoch`].
     full_at: AtomicU64,
     left_out: AtomicU64,
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use p2p_core::{
-    ConnId, ConnectionError, ControlEvent, Input, Manager, ManagerConfig, PeerConnection, Setup,
+    ConnId, ConnectionError, ControlEvent, Input, Manager, ManagerConfig, PeerConnection,
+    STOP_WITHIN, Setup,
 };
 use p2p_proto::{CloseReason, Initiator, Side};
 use uuid::Uuid;
@@ -13,9 +14,6 @@ use super::telemetry::Prepared;
 use super::{Counters, Log, LogHandle, Telemetry};
 use crate::ManagerError;
 use crate::net::connection::now;
-
-/// How long the end may take in all, telemetry included: what the core gives peers and the store.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Sees what the manager's task does. Decides nothing.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use p2p_core::{Input, ManagerConfig};
+use p2p_proto::Network;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -120,7 +121,11 @@ pub(crate) fn of_config(config: &ManagerConfig) -> Result<Arc<dyn Resolver>, Res
     Ok(match HickoryResolver::from_system() {
         Ok(resolver) => Arc::new(resolver),
         Err(error) => {
-            warn!(%error, "no name servers found; DNS seeds are looked up by the system");
+            let network = config.network;
+            warn!(
+                target: "p2p_tokio", %network, %error,
+                "no name servers found; DNS seeds are looked up by the system"
+            );
             Arc::new(SystemResolver::new())
         }
     })
@@ -138,6 +143,7 @@ pub(crate) fn of_config(config: &ManagerConfig) -> Result<Arc<dyn Resolver>, Res
 /// What the manager wants to be asked.
 #[derive(Debug)]
 pub(crate) struct Question {
+    pub(crate) network: Network,
     pub(crate) seeds: Vec<String>,
     pub(crate) port: u16,
     pub(crate) timeout: Duration,
@@ -150,6 +156,7 @@ pub(crate) async fn ask(
     reports: mpsc::Sender<Report>,
 ) {
     let Question {
+        network,
         seeds,
         port,
         timeout: patience,
@@ -167,15 +174,20 @@ pub(crate) async fn ask(
     while let Some(answer) = asked.join_next().await {
         match answer {
             Ok((seed, Ok(Ok(found)))) => {
-                debug!(seed, count = found.len(), "seed resolved");
+                let count = found.len();
+                debug!(target: "p2p_tokio", %network, seed, count, "seed resolved");
                 let found = found.into_iter().take(MAX_ADDRESSES);
                 addresses.extend(found.map(|ip| SocketAddr::new(ip, port)));
             }
-            Ok((seed, Ok(Err(error)))) => {
-                warn!(seed, %error, "seed not resolved; asked again later")
-            }
-            Ok((seed, Err(_))) => warn!(seed, "seed not resolved in time; asked again later"),
-            Err(error) => warn!(%error, "seed not resolved; asked again later"),
+            Ok((seed, Ok(Err(error)))) => warn!(
+                target: "p2p_tokio", %network, seed, %error, "seed not resolved; asked again later"
+            ),
+            Ok((seed, Err(_))) => warn!(
+                target: "p2p_tokio", %network, seed, "seed not resolved in time; asked again later"
+            ),
+            Err(error) => warn!(
+                target: "p2p_tokio", %network, %error, "seed not resolved; asked again later"
+            ),
         }
     }
     // Once the manager has ended nobody needs to know.

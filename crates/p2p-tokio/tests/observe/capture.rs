@@ -19,6 +19,7 @@ use tracing_subscriber::{Layer, Registry};
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) level: Level,
+    pub(crate) target: String,
     pub(crate) message: String,
     pub(crate) fields: Fields,
     /// The fields of the spans around it.
@@ -101,6 +102,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         });
         let line = Line {
             level: *event.metadata().level(),
+            target: event.metadata().target().to_owned(),
             message: fields.remove("message").unwrap_or_default(),
             spans: spans.collect(),
             fields,

@@ -1,10 +1,13 @@
 //! The log: who, what, how important.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use p2p_tokio::{ControlEvent, InMemoryPeerStore, LogHandle, LogLevel, Manager, ManagerConfig};
+use p2p_tokio::{
+    ControlEvent, InMemoryPeerStore, LogHandle, LogLevel, Manager, ManagerConfig, ResolveError,
+    Resolver, async_trait,
+};
 use tokio::net::TcpListener;
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
@@ -174,6 +177,47 @@ async fn failures_are_warnings_and_say_who_hung_up() {
         ),
         ("dial_refused", "remote", "connection refused")
     );
+}
+
+/// Knows one name, and takes long over another.
+#[derive(Debug)]
+struct OneName;
+
+#[async_trait]
+impl Resolver for OneName {
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        match name {
+            "good.test" => Ok(vec![loopback(26)]),
+            "slow.test" => std::future::pending().await,
+            _ => Err(ResolveError::new("no such name")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_about_dns_say_of_which_network_they_are() {
+    let (lines, _guard) = Lines::capture(LevelFilter::DEBUG);
+    let mut config = config();
+    (config.target_connections, config.min_outbound) = (0, Some(0));
+    let seeds = ["good.test", "gone.test", "slow.test"];
+    config.dns_seeds = Some(seeds.map(str::to_owned).to_vec());
+    config.dns_timeout = std::time::Duration::from_millis(20);
+    let manager = Manager::builder(config).resolver(OneName).build().unwrap();
+    let mut node = Node::of(manager).await;
+    node.control(|event| matches!(event, ControlEvent::PeersDiscovered { .. }).then_some(()))
+        .await;
+    for (message, seed) in [
+        ("seed resolved", "good.test"),
+        ("seed not resolved; asked again later", "gone.test"),
+        ("seed not resolved in time; asked again later", "slow.test"),
+    ] {
+        let line = lines.one(message);
+        assert_eq!(line.field("seed"), seed);
+        assert_eq!(
+            (&*line.target, line.field("network")),
+            ("p2p_tokio", "regtest")
+        );
+    }
 }
 
 #[tokio::test]

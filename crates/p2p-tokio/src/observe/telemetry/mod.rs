@@ -162,7 +162,9 @@ impl Telemetry {
         let patience = within.min(FLUSH_WITHIN);
         let ended = running.end();
         match tokio::time::timeout(patience, ended).await {
-            Ok(Some(())) => debug!(target: "p2p_tokio", "telemetry flushed"),
+            Ok(Some(())) => debug!(
+                target: "p2p_tokio", network = %running.settings.network, "telemetry flushed"
+            ),
             Ok(None) | Err(_) => warn!(
                 target: "p2p_tokio", network = %running.settings.network,
                 "the last metrics and spans were not taken by the collector"
