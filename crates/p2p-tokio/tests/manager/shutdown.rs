@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use p2p_tokio::Manager;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::hanging::Hanging;
 use crate::support::*;
@@ -78,11 +79,15 @@ async fn a_shutdown_while_others_call_answers_everybody() {
     }
     let ends = [dialler.manager.clone(), dialler.manager.clone()];
     let ends = ends.map(|manager| tokio::spawn(async move { manager.shutdown().await }));
-    for end in ends {
-        end.await.unwrap();
-    }
-    for caller in callers {
-        caller.await.unwrap();
-    }
-    listener.manager.shutdown().await;
+    let everybody = async {
+        for end in ends {
+            end.await.unwrap();
+        }
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        listener.manager.shutdown().await;
+    };
+    let answered = timeout(PATIENCE, everybody).await;
+    answered.expect("everybody is answered");
 }

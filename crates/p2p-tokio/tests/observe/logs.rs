@@ -161,7 +161,8 @@ async fn test_connection_events_logged_at_info() {
 #[tokio::test]
 async fn failures_are_warnings_and_say_who_hung_up() {
     let (lines, _guard) = Lines::capture(LevelFilter::INFO);
-    let nobody = TcpListener::bind((loopback(1), 0)).await.unwrap();
+    // An IP that no other test listens on: the port stays free.
+    let nobody = TcpListener::bind((loopback(25), 0)).await.unwrap();
     let address = nobody.local_addr().unwrap();
     drop(nobody);
     let mut node = Node::fixed(config(), [address]).await;

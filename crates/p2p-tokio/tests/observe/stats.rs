@@ -73,7 +73,8 @@ async fn messages_and_bytes_are_counted_by_command_in_both_directions() {
 
 #[tokio::test]
 async fn connections_attempts_and_ends_are_counted() {
-    let nobody = TcpListener::bind((loopback(1), 0)).await.unwrap();
+    // An IP that no other test listens on: the port stays free.
+    let nobody = TcpListener::bind((loopback(24), 0)).await.unwrap();
     let refuses = nobody.local_addr().unwrap();
     drop(nobody);
     let listener = TcpListener::bind((loopback(1), 0)).await.unwrap();
