@@ -20,7 +20,7 @@ use examples::options::ManagerOptions;
 use examples::peers::Peers;
 use examples::report::{Reporter, control_line};
 use examples::{Result, end_of_run};
-use p2p_tokio::{ControlEvent, Event, Manager, RecvError};
+use p2p_tokio::{ControlEvent, Event, Manager, RecvError, logging};
 use tokio::time::{Instant, sleep_until};
 
 /// The first pause before a peer that could not be reached is dialled again; it doubles from try
@@ -48,6 +48,7 @@ async fn main() -> ExitCode {
 
 async fn run(options: ManagerOptions) -> Result<()> {
     let plan = options.plan()?;
+    let log = logging::init(plan.config.log_level)?;
     let reporter = Reporter::new(&options.common);
 
     let peers = Peers::of(&plan, &reporter).await?;
@@ -57,7 +58,8 @@ async fn run(options: ManagerOptions) -> Result<()> {
     let mut config = plan.config;
     config.connection.initial_backoff = INITIAL_BACKOFF;
     let mut end = pin!(end_of_run(plan.duration)?);
-    let manager = Manager::builder(config).fixed_peers(addresses).build()?;
+    let builder = Manager::builder(config).log_handle(log);
+    let manager = builder.fixed_peers(addresses).build()?;
     let mut events = manager.subscribe_control_events();
     manager.start().await?;
 

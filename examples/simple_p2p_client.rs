@@ -16,7 +16,7 @@ use examples::options::ManagerOptions;
 use examples::peers::Peers;
 use examples::report::Reporter;
 use examples::{End, Result, all_headers, end_of_run};
-use p2p_tokio::{ControlEvent, DiscoverySource, Event, Manager, Message, RecvError};
+use p2p_tokio::{ControlEvent, DiscoverySource, Event, Manager, Message, RecvError, logging};
 
 /// Connects to Bitcoin SV peers and prints what they say.
 ///
@@ -36,13 +36,14 @@ async fn main() -> ExitCode {
 
 async fn run(options: ManagerOptions) -> Result<()> {
     let plan = options.plan()?;
+    let log = logging::init(plan.config.log_level)?;
     let reporter = Reporter::new(&options.common);
 
     let peers = Peers::of(&plan, &reporter).await?;
     let fixed = peers.fixed();
     let network = plan.config.network;
     let listens = plan.config.enable_listener;
-    let mut builder = Manager::builder(plan.config);
+    let mut builder = Manager::builder(plan.config).log_handle(log);
     if let Some(addresses) = &fixed {
         builder = builder.fixed_peers(addresses.iter().copied());
     }

@@ -7,6 +7,7 @@ mod client;
 mod crawler;
 mod fixed_peers;
 mod interrupt;
+mod logs;
 mod monitor;
 mod one_peer;
 mod support;
