@@ -184,7 +184,9 @@ impl Manager {
                 break;
             };
             if self.slots.held() >= self.config.max_connections {
-                self.make_room();
+                if self.can_make_room() {
+                    self.make_room();
+                }
                 break;
             }
             self.dial_to(address);
@@ -264,27 +266,37 @@ impl Manager {
         });
     }
 
-    /// All slots are taken. If others filled them and we have too few connections of our own
-    /// choice, the least useful inbound peer makes room.
+    /// With all slots taken, whether an inbound peer is to make room for a dial: others filled
+    /// them, we have too few connections of our own choice, and no slot is about to be free.
+    fn can_make_room(&self) -> bool {
+        let own = match &self.mode {
+            OperatingMode::FixedPeerList(fixed) => fixed.len(),
+            OperatingMode::Normal => self.config.min_outbound(),
+        };
+        self.slots.outbound() < own
+            && self.earmarks == 0
+            && !self.is_closing()
+            && self
+                .slots
+                .in_state(Side::Inbound, ConnectionState::Connected)
+                > 0
+    }
+
+    /// The least useful inbound peer makes room.
     ///
     /// Protected, as in the node: the half that has been connected longest, and the quarter that
     /// answers fastest. Of the others the youngest goes of the netgroup that has most of them: who
     /// fills slots from few networks loses them first.
     fn make_room(&mut self) {
-        let own = match &self.mode {
-            OperatingMode::FixedPeerList(fixed) => fixed.len(),
-            OperatingMode::Normal => self.config.min_outbound(),
-        };
-        if self.slots.outbound() >= own || self.earmarks > 0 || self.is_evicting() {
-            return;
-        }
         if let Some(victim) = self.least_useful_inbound() {
             self.close(victim, CloseReason::Evicted);
         }
     }
 
-    fn is_evicting(&self) -> bool {
-        self.slots.in_state(Side::Inbound, ConnectionState::Failed) > 0
+    /// Whether a connection was told to close whose socket is still there.
+    fn is_closing(&self) -> bool {
+        let failed = |side| self.slots.in_state(side, ConnectionState::Failed);
+        failed(Side::Inbound) + failed(Side::Outbound) > 0
     }
 
     fn least_useful_inbound(&self) -> Option<ConnId> {
@@ -388,7 +400,7 @@ impl Manager {
     }
 
     fn next_candidate(&self) -> Option<(Instant, Wake)> {
-        if self.slots.held() >= self.config.max_connections {
+        if self.slots.held() >= self.config.max_connections && !self.can_make_room() {
             // A connection must end first.
             return None;
         }

@@ -95,6 +95,7 @@ fn a_ban_that_is_over_leaves_no_record() {
     story
         .manager
         .ban(ip, violation, Some(Duration::from_secs(60)));
+    story.settle();
     story.pass(Duration::from_secs(59));
     let record = story.record((ip, 0).into()).unwrap();
     assert_eq!(record.status, PeerStatus::Banned);
@@ -116,7 +117,7 @@ fn a_ban_that_was_lifted_is_lifted_in_the_store_and_its_record_goes_at_the_next_
     let mut next = Story::new(config(), OperatingMode::Normal, Vec::new());
     next.records = story.records;
     next.manager.learn_known(known);
-    next.pass(Duration::ZERO);
+    next.settle();
     assert_eq!(next.record((ip, 0).into()), None);
     assert_eq!(next.dialled(), [address(0)]);
 }
@@ -188,7 +189,7 @@ fn who_makes_room_in_a_full_table_of_bans_is_as_one_whose_ban_is_over() {
         .manager
         .ban("9.9.9.9".parse().unwrap(), violation(), None);
     assert_eq!(story.status(0), PeerStatus::Unknown);
-    story.pass(Duration::ZERO);
+    story.settle();
     assert_eq!(
         story.events(|event| matches!(event, ControlEvent::PeerUnbanned { .. })),
         1
