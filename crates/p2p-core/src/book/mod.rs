@@ -116,15 +116,17 @@ impl Book {
             return Err(Refused::Known);
         }
         peer.ip_address = address.ip();
-        let record = Record {
+        let mut record = Record {
             peer,
             retries: 0,
-            availability,
+            blocked: None,
+            due: None,
             learned_from,
             last_failure: None,
             place: self.keys.place(address.ip()),
             rank: self.keys.rank(address),
         };
+        record.set_availability(availability);
         // The number is given when there is room; none of the limits looks at it.
         let newcomer = record.facts(Id(u32::MAX)).tenant;
         let place_of = |id| self.records.get(id).place;
@@ -171,11 +173,19 @@ impl Book {
         self.change(canonical(address), |record| record.retries = retries);
     }
 
-    /// Sets whether a peer may be dialled.
+    /// Sets whether a peer may be dialled. One that becomes `Busy` or `Never` keeps its time, if it
+    /// waits for one, until it is [`release`](Self::release)d or made something else.
     pub fn set_availability(&mut self, address: SocketAddr, availability: Availability) {
         self.change(canonical(address), |record| {
-            record.availability = availability;
+            record.set_availability(availability);
         });
+    }
+
+    /// What made a peer `Busy` or `Never` is over: it is what it was before, `Ready` or waiting for
+    /// its time. One whose time has come meanwhile is `Ready` after the next
+    /// [`advance`](Self::advance).
+    pub fn release(&mut self, address: SocketAddr) {
+        self.change(canonical(address), |record| record.blocked = None);
     }
 
     /// Notes how an attempt or a connection ended. Nothing is decided by it.
@@ -190,7 +200,7 @@ impl Book {
         while let Some(&(due, id)) = self.indexes.due.first()
             && due <= now
         {
-            self.change_record(id, |record| record.availability = Availability::Ready);
+            self.change_record(id, |record| record.due = None);
         }
     }
 

@@ -33,6 +33,13 @@ pub enum Availability {
     Never,
 }
 
+/// What keeps a peer from being dialled, however long it has been left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocked {
+    Busy,
+    Never,
+}
+
 /// What the book knows about one peer.
 ///
 /// ```
@@ -66,7 +73,10 @@ pub struct Entry<'a> {
 pub(super) struct Record {
     pub(super) peer: Peer,
     pub(super) retries: u32,
-    pub(super) availability: Availability,
+    pub(super) blocked: Option<Blocked>,
+    /// Until when it is left alone. A connection that comes and goes meanwhile changes nothing
+    /// about that.
+    pub(super) due: Option<Instant>,
     pub(super) learned_from: Option<IpAddr>,
     /// Boxed: most of a full book was never tried.
     pub(super) last_failure: Option<Box<ConnectionError>>,
@@ -80,7 +90,7 @@ impl Record {
         Entry {
             peer: &self.peer,
             retries: self.retries,
-            availability: self.availability,
+            availability: self.availability(),
             learned_from: self.learned_from,
             last_failure: self.last_failure.as_deref(),
         }
@@ -96,7 +106,7 @@ impl Record {
                 rank: self.rank,
                 id,
             }),
-            due: match self.availability {
+            due: match self.availability() {
                 Availability::At(instant) => Some((instant, id)),
                 Availability::Ready | Availability::Busy | Availability::Never => None,
             },
@@ -111,10 +121,28 @@ impl Record {
         }
     }
 
+    pub(super) fn availability(&self) -> Availability {
+        match (self.blocked, self.due) {
+            (Some(Blocked::Busy), _) => Availability::Busy,
+            (Some(Blocked::Never), _) => Availability::Never,
+            (None, Some(due)) => Availability::At(due),
+            (None, None) => Availability::Ready,
+        }
+    }
+
+    pub(super) fn set_availability(&mut self, availability: Availability) {
+        match availability {
+            Availability::Ready => (self.blocked, self.due) = (None, None),
+            Availability::At(due) => (self.blocked, self.due) = (None, Some(due)),
+            Availability::Busy => self.blocked = Some(Blocked::Busy),
+            Availability::Never => self.blocked = Some(Blocked::Never),
+        }
+    }
+
     /// The manager sees to it that a banned peer is `Never` available and that no inbound peer is
     /// here. What would follow from a slip is worth two comparisons.
     fn is_ready(&self) -> bool {
-        self.availability == Availability::Ready
+        self.availability() == Availability::Ready
             && self.peer.status != PeerStatus::Banned
             && self.peer.source != PeerSource::Inbound
     }
@@ -124,8 +152,7 @@ impl Record {
     /// An `Unknown` peer that was tried stays until that is decided: who could push it out and
     /// tell us of it again would make us dial it before its backoff has passed.
     fn worth(&self) -> Option<Worth> {
-        let stays = matches!(self.availability, Availability::Busy | Availability::Never);
-        if stays || self.is_the_users() {
+        if self.blocked.is_some() || self.is_the_users() {
             return None;
         }
         let tried = self.retries > 0 || self.peer.last_attempt.is_some();
@@ -149,7 +176,7 @@ impl Record {
             PeerStatus::Inaccessible | PeerStatus::Banned => false,
         };
         promising
-            && self.availability != Availability::Never
+            && self.blocked != Some(Blocked::Never)
             && !self.is_the_users()
             && self.peer.source != PeerSource::Inbound
     }

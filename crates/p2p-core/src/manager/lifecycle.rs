@@ -1,7 +1,7 @@
 //! What happens to connections: made, admitted, ended.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_proto::{Capacity, CloseReason, Message, Ready, Side};
 use rand_core::Rng;
@@ -160,10 +160,7 @@ impl Manager {
                 if let Some((ip, port)) = connection.listens_at() {
                     let listens_at = SocketAddr::new(ip, port);
                     self.listening_peers.insert((listens_at, conn));
-                    let due = self.occupy(listens_at);
-                    if let Some(live) = self.connections.get_mut(&conn) {
-                        live.due = due;
-                    }
+                    self.occupy(listens_at);
                 }
             }
         }
@@ -282,11 +279,11 @@ impl Manager {
         } else if let Some((ip, port)) = connection.listens_at() {
             let listens_at = SocketAddr::new(ip, port);
             if self.listening_peers.remove(&(listens_at, conn)) {
-                self.available_from(listens_at, live.due);
+                self.vacate(listens_at);
             }
         }
         if connection.side == Side::Inbound {
-            self.available_from(address, live.due);
+            self.vacate(address);
         }
         if live.told == Some(CloseReason::Evicted) {
             self.earmarks += 1;
@@ -421,30 +418,22 @@ impl Manager {
         self.available_at(address, self.config.connection.initial_backoff);
     }
 
-    /// The address may be dialled after a pause, unless something else is against it.
+    /// The address may be dialled after a pause, unless something else is against it by then.
     fn available_at(&mut self, address: SocketAddr, pause: Duration) {
-        let availability = match self.availability(address) {
-            Availability::Ready => Availability::At(self.now + pause),
-            other @ (Availability::At(_) | Availability::Busy | Availability::Never) => other,
-        };
-        self.book.set_availability(address, availability);
-    }
-
-    /// The address may be dialled from then on, unless something else is against it.
-    fn available_from(&mut self, address: SocketAddr, due: Option<Instant>) {
-        let pause = due.map_or(Duration::ZERO, |due| {
-            due.saturating_duration_since(self.now)
-        });
-        match pause.is_zero() {
-            true => self.free(address),
-            false => self.available_at(address, pause),
-        }
+        let due = Availability::At(self.now + pause);
+        self.book.set_availability(address, due);
+        self.occupy(address);
     }
 
     /// The address may be dialled again, unless something else is against it.
     pub(super) fn free(&mut self, address: SocketAddr) {
-        let availability = self.availability(address);
-        self.book.set_availability(address, availability);
+        match self.availability(address) {
+            Availability::Ready | Availability::At(_) => {
+                self.book.set_availability(address, Availability::Ready);
+            }
+            // After that at once.
+            Availability::Busy | Availability::Never => self.available_at(address, Duration::ZERO),
+        }
     }
 }
 

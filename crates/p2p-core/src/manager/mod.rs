@@ -123,9 +123,6 @@ struct Live {
     told: Option<CloseReason>,
     /// Failed attempts before it was admitted.
     retries: u32,
-    /// Until when the address was not to be dialled when the peer dialled us from there or said
-    /// that it listens there.
-    due: Option<Instant>,
     latency: Option<Duration>,
     gossip: peers::GossipBudget,
     addresses_given: bool,
@@ -393,13 +390,12 @@ impl Manager {
         self.slots.add(&connection);
         self.by_address.insert(address, conn);
         self.nonces.insert((nonce, conn));
-        let due = self.occupy(address);
+        self.occupy(address);
         let live = Live {
             connection,
             was_established: false,
             told: None,
             retries: 0,
-            due,
             latency: None,
             gossip: peers::GossipBudget::new(self.now),
             addresses_given: false,

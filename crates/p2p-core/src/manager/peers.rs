@@ -144,15 +144,25 @@ impl Manager {
         self.listening_peers.range(range).map(|&(_, conn)| conn)
     }
 
-    /// There is a connection to an address: it is not to be dialled. Until when it was not to be
-    /// dialled anyway is handed back.
-    pub(super) fn occupy(&mut self, address: SocketAddr) -> Option<Instant> {
-        let before = self.book.get(address)?.availability;
-        self.book
-            .set_availability(address, self.availability(address));
-        match before {
-            Availability::At(due) => Some(due),
-            Availability::Ready | Availability::Busy | Availability::Never => None,
+    /// An address is not to be dialled while something is against it. When it may be dialled after
+    /// that stays as it is.
+    pub(super) fn occupy(&mut self, address: SocketAddr) {
+        match self.availability(address) {
+            Availability::Ready | Availability::At(_) => {}
+            blocked @ (Availability::Busy | Availability::Never) => {
+                self.book.set_availability(address, blocked);
+            }
+        }
+    }
+
+    /// A connection of an address has ended: it may be dialled when it might have been without,
+    /// unless something else is against it.
+    pub(super) fn vacate(&mut self, address: SocketAddr) {
+        match self.availability(address) {
+            Availability::Ready | Availability::At(_) => self.book.release(address),
+            blocked @ (Availability::Busy | Availability::Never) => {
+                self.book.set_availability(address, blocked);
+            }
         }
     }
 

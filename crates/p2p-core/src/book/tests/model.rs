@@ -10,6 +10,8 @@ pub(super) struct Known {
     pub(super) peer: Peer,
     pub(super) learned_from: Option<IpAddr>,
     pub(super) availability: Availability,
+    /// What it waits for while it is `Busy` or `Never`.
+    pub(super) pause: Option<Instant>,
     pub(super) retries: u32,
 }
 
@@ -43,6 +45,22 @@ impl Known {
         self.availability == Availability::Ready
             && self.peer.status != PeerStatus::Banned
             && self.peer.source != PeerSource::Inbound
+    }
+
+    pub(super) fn set_availability(&mut self, availability: Availability) {
+        self.pause = match (availability, self.availability) {
+            (Availability::Busy | Availability::Never, Availability::At(at)) => Some(at),
+            (Availability::Busy | Availability::Never, _) => self.pause,
+            (Availability::Ready | Availability::At(_), _) => None,
+        };
+        self.availability = availability;
+    }
+
+    pub(super) fn release(&mut self) {
+        if [Availability::Busy, Availability::Never].contains(&self.availability) {
+            let pause = self.pause.take();
+            self.availability = pause.map_or(Availability::Ready, Availability::At);
+        }
     }
 
     /// What makes it a candidate where it is one.

@@ -16,6 +16,7 @@ enum Step {
     Attempt(SocketAddr),
     Retries(SocketAddr, u32),
     Availability(SocketAddr, Availability),
+    Release(SocketAddr),
     Dial(PeerStatus),
     Advance(Duration),
     Connected(SocketAddr),
@@ -74,6 +75,7 @@ fn newcomer(epoch: Instant) -> impl Strategy<Value = Known> {
                 peer,
                 learned_from,
                 availability,
+                pause: None,
                 retries: 0,
             }
         },
@@ -97,6 +99,7 @@ fn steps(epoch: Instant) -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(address, retries)| Step::Retries(address, retries)),
         2 => (some_address(), some_availability(epoch))
             .prop_map(|(address, availability)| Step::Availability(address, availability)),
+        2 => some_address().prop_map(Step::Release),
         4 => some_status().prop_map(Step::Dial),
         1 => (0_u64..20).prop_map(|by| Step::Advance(Duration::from_secs(by))),
         2 => some_address().prop_map(Step::Connected),
@@ -161,11 +164,15 @@ impl Pair {
             }
             Step::Availability(address, availability) => {
                 book.set_availability(address, availability);
-                model.change(address, |known| known.availability = availability);
+                model.change(address, |known| known.set_availability(availability));
+            }
+            Step::Release(address) => {
+                book.release(address);
+                model.change(address, Known::release);
             }
             Step::Dial(status) => {
                 if let Some(address) = dial(book, status) {
-                    model.change(address, |known| known.availability = Availability::Busy);
+                    model.change(address, |known| known.set_availability(Availability::Busy));
                 }
             }
             Step::Advance(by) => {

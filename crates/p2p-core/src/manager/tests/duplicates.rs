@@ -124,3 +124,42 @@ fn a_lost_connection_is_made_again_at_once_when_the_same_ip_has_shaken_hands_wit
     story.closed(conn, EOF);
     assert_eq!(story.dialled(), [address(0)]);
 }
+
+#[test]
+fn a_pause_outlasts_what_the_node_connects_meanwhile() {
+    // From where it listens, and from anywhere else.
+    for sources in [
+        ["10.0.0.1:8333", "10.0.0.1:50001"],
+        ["10.0.0.1:50000", "10.0.0.1:50001"],
+    ] {
+        for first in [0, 1] {
+            let known = vec![peer(0, PeerStatus::Inaccessible)];
+            let mut story = Story::new(config(), OperatingMode::Normal, known);
+            let conns = sources.map(|from| {
+                let conn = story.accept(from).unwrap();
+                story.ready(conn, 5 + conn.0, 8333);
+                conn
+            });
+            story.closed(conns[first], EOF);
+            story.closed(conns[1 - first], EOF);
+            assert_eq!(story.dialled(), [], "{sources:?}, {first} first");
+            story.pass(Duration::from_secs(3600));
+            assert_eq!(story.dialled(), [address(0)], "{sources:?}, {first} first");
+        }
+    }
+}
+
+#[test]
+fn a_dial_that_fails_while_the_node_is_connected_leaves_its_pause() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials.pop().unwrap();
+    story.connected(conn);
+    let inbound = story.accept("10.0.0.1:50000").unwrap();
+    story.ready(inbound, 0, 8333);
+    assert_eq!(story.closes, [(conn, CloseReason::Duplicate)]);
+    story.close_all_told();
+    story.closed(inbound, EOF);
+    assert_eq!(story.dialled(), []);
+    story.pass(Duration::from_secs(5));
+    assert_eq!(story.dialled(), [at]);
+}
