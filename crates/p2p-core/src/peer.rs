@@ -41,7 +41,8 @@ pub struct Peer {
     /// When it was last dialled.
     #[serde(default)]
     pub last_attempt: Option<Timestamp>,
-    /// Restarts within the window that began at `restart_window_start`.
+    /// Connections that were lost and could be made again at once, within the window that began at
+    /// `restart_window_start`.
     #[serde(default)]
     pub restart_count: u32,
     /// When the window of restarts began.

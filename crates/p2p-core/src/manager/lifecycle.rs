@@ -323,7 +323,9 @@ impl Manager {
         went
     }
 
-    /// A lost connection is made again at once, if restarts are left.
+    /// A lost connection is made again at once, if restarts are left and it is wanted: inbound
+    /// peers may make up the target without it. Counted it is in any case, or who has both ends of
+    /// that in hand could be dialled and hang up for ever.
     fn restart(&mut self, address: SocketAddr, reason: ConnectionError) {
         let now = self.timestamp();
         let (max, window) = (
@@ -336,8 +338,10 @@ impl Manager {
         self.records.touch(address);
         match attempt {
             // The peer may have closed one of two connections, and the other is not complete yet.
-            Some((_, Some(_))) if self.slots.pending_inbound_of(address.ip()) > 0 => {
-                self.rest(address)
+            Some((_, Some(_)))
+                if !self.wants_more() || self.slots.pending_inbound_of(address.ip()) > 0 =>
+            {
+                self.rest(address);
             }
             Some((peer_id, Some(attempt))) if self.run == Run::Running => {
                 self.free(address);

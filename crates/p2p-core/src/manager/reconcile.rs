@@ -194,7 +194,7 @@ impl Manager {
     }
 
     /// Whether another outbound connection is wanted, if there were somebody to dial.
-    fn wants_more(&self) -> bool {
+    pub(super) fn wants_more(&self) -> bool {
         match self.mode {
             OperatingMode::FixedPeerList(_) => true,
             OperatingMode::Normal => {

@@ -1,6 +1,6 @@
 //! The life of a connection.
 
-use p2p_proto::{Command as Name, Reject, RejectCode};
+use p2p_proto::{Command as Name, Offence, Reject, RejectCode};
 
 use super::*;
 
@@ -71,6 +71,25 @@ fn test_restart_limit_enforcement() {
     }
     assert_eq!(story.dialled(), []);
     assert_eq!(story.status(0), PeerStatus::Inaccessible);
+}
+
+#[test]
+fn a_lost_connection_that_is_not_wanted_any_more_rests_and_nothing_is_told_of_a_restart() {
+    let mut config = config();
+    config.min_outbound = Some(0);
+    let known = vec![peer(0, PeerStatus::Valid)];
+    let mut story = Story::new(config, OperatingMode::Normal, known);
+    let (conn, at) = story.dials[0];
+    story.establish_all();
+    let inbound = [1, 2, 3].map(|n| story.accept_established(&format!("10.9.{n}.1:4000")));
+    story.closed(conn, EOF);
+    assert_eq!(story.dialled(), []);
+    let restarting =
+        |event: &ControlEvent| matches!(event, ControlEvent::ConnectionRestarting { .. });
+    assert_eq!(story.events(restarting), 0);
+    story.closed(inbound[0], EOF);
+    story.pass(Duration::from_secs(5));
+    assert_eq!(story.dialled(), [at], "when it is wanted again");
 }
 
 #[test]
