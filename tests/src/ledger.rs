@@ -249,7 +249,8 @@ impl Ledger {
             ControlEvent::ConnectionEstablished { address, .. } => {
                 self.tally.established += 1;
                 self.outage = Outage::default();
-                self.histories.entry(*address).or_default().failures = 0;
+                let history = self.histories.entry(*address).or_default();
+                (history.failures, history.written_off) = (0, false);
                 self.step(*address, &[Phase::Shaken], Some(Phase::Established));
             }
             ControlEvent::ConnectionFailed { address, .. } => {

@@ -14,6 +14,8 @@ pub(super) const TOLERANCE: Duration = Duration::from_millis(2);
 pub(super) struct History {
     pub(super) failures: u32,
     pub(super) not_before: Option<Instant>,
+    /// Given up, and not connected since.
+    pub(super) written_off: bool,
     restarts: u32,
     window: Option<Instant>,
 }
@@ -41,7 +43,7 @@ impl History {
     /// The shortest pause that the next backoff may have.
     pub(super) fn fail(&mut self, terms: &Terms<'_>) -> Duration {
         let normal = *terms.mode == OperatingMode::Normal;
-        if normal && self.failures >= terms.connection.max_retries {
+        if normal && (self.written_off || self.failures >= terms.connection.max_retries) {
             return terms.write_off(self);
         }
         let pause = terms.connection.backoff(self.failures) / 2;
@@ -67,6 +69,7 @@ impl Terms<'_> {
         match self.mode {
             OperatingMode::Normal => {
                 history.failures = 0;
+                history.written_off = true;
                 self.inaccessible_retry
             }
             OperatingMode::FixedPeerList(_) => {

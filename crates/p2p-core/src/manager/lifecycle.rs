@@ -360,17 +360,21 @@ impl Manager {
         }
     }
 
-    /// A failed attempt: later again, and each time later still, until there were too many.
+    /// A failed attempt: later again, and each time later still, until there were too many. One
+    /// that was written off, and was revisited in vain, has had them.
     fn back_off(&mut self, address: SocketAddr) {
         if self.breaker.is_open() {
             // Nothing can be reached: nobody is to blame. But the next probe is for another, or
             // one that is gone for good would be all that is ever probed.
             return self.set_aside(address);
         }
-        let retries = self.book.retries(address).unwrap_or_default();
+        let entry = self.book.get(address);
+        let retries = entry.map_or(0, |entry| entry.retries);
+        let is_revisited = entry.is_some_and(|entry| entry.peer.status == PeerStatus::Inaccessible);
         let connection = &self.config.connection;
         let backoff = match self.mode {
             OperatingMode::FixedPeerList(_) => connection.backoff(retries),
+            OperatingMode::Normal if is_revisited => return self.write_off(address),
             OperatingMode::Normal => match connection.retry_after(retries) {
                 Some(backoff) => backoff,
                 None => return self.write_off(address),

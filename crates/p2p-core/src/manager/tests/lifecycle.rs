@@ -125,6 +125,19 @@ fn test_max_retries_enforcement() {
 }
 
 #[test]
+fn one_that_was_written_off_is_written_off_again_when_it_fails() {
+    let known = vec![peer(0, PeerStatus::Inaccessible)];
+    let mut story = Story::new(config(), OperatingMode::Normal, known);
+    for _ in 0..3 {
+        story.pass(Duration::from_secs(3599));
+        assert_eq!(story.dialled(), []);
+        story.pass(Duration::from_secs(1));
+        let (conn, _) = story.dials.pop().expect("it is revisited");
+        story.fail(conn);
+    }
+}
+
+#[test]
 fn test_successful_connection_resets_retry_count() {
     let mut story = Story::with_peers(1);
     for _ in 0..3 {
