@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use p2p_core::{ControlEvent, OperatingMode, Timestamp};
 
-use backoff::{Consequence, History, TOLERANCE, consequence};
+use backoff::{Consequence, History, TOLERANCE, consequence, is_failed_dial};
 pub(crate) use backoff::{Ended, Terms};
 
 use crate::invariants::Rule;
@@ -98,6 +98,8 @@ struct Outage {
     failed: BTreeSet<SocketAddr>,
     last: Option<Instant>,
     pause: Duration,
+    /// The dial that is made, or was the last, since it is one.
+    probe: Option<SocketAddr>,
 }
 
 impl Outage {
@@ -151,6 +153,7 @@ impl Ledger {
                 let what = format!("dials {address} in an outage, {dialing} under way");
                 self.breaks(Rule::Backoff, what);
             }
+            self.outage.probe = Some(address);
         } else if let Some(history) = self.histories.get(&address)
             && history.not_before.is_some_and(|at| now + TOLERANCE < at)
         {
@@ -183,13 +186,14 @@ impl Ledger {
         connected: usize,
     ) {
         let Terms { now, .. } = terms;
-        if let Ended::Dial = ended {
+        let is_failed_dial = is_failed_dial(ended, was_established);
+        if is_failed_dial {
             self.dial_failed(now, address, connected);
         }
         let in_outage = self.outage.is_on();
         let history = self.histories.entry(address).or_default();
         let later = match consequence(ended, was_established) {
-            Consequence::Backoff if in_outage => Duration::ZERO,
+            _ if is_failed_dial && in_outage => Duration::ZERO,
             Consequence::Backoff => history.fail(&terms),
             Consequence::Inaccessible => terms.write_off(history),
             Consequence::Restart => match history.restart(&terms) {
@@ -211,12 +215,16 @@ impl Ledger {
             return;
         }
         let outage = &mut self.outage;
-        outage.pause = match outage.is_on() {
-            true => (2 * outage.pause).min(LONGEST_PAUSE),
-            false => Duration::from_secs(1),
-        };
+        if !outage.is_on() {
+            outage.pause = Duration::from_secs(1);
+            outage.failed.insert(address);
+        } else if outage.probe.take_if(|probe| *probe == address).is_some() {
+            outage.pause = (2 * outage.pause).min(LONGEST_PAUSE);
+        } else {
+            // It was under way before.
+            return;
+        }
         outage.last = Some(now);
-        outage.failed.insert(address);
     }
 
     /// Somebody who listens there has connected to us: it need not be waited for.

@@ -15,7 +15,8 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Notices that everything fails, and slows dialling down for all until something works.
 ///
 /// While it is open, failures count neither as retries nor against a peer's status, and one probe
-/// at a time is dialled, further and further apart.
+/// at a time is dialled, further and further apart. Dials that were under way when it opened tell
+/// nothing about how long that lasts.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     failed: VecDeque<SocketAddr>,
@@ -26,11 +27,20 @@ pub(crate) struct Breaker {
 struct Open {
     next: Instant,
     pause: Duration,
+    /// The one under way, or the last.
+    probe: Option<SocketAddr>,
     /// Probes that came to nothing.
     probes: usize,
 }
 
 impl Breaker {
+    /// A dial is made.
+    pub(crate) fn dialled(&mut self, address: SocketAddr) {
+        if let Some(open) = &mut self.open {
+            open.probe = Some(address);
+        }
+    }
+
     /// A dial has failed, with this many connections left.
     pub(crate) fn failed(&mut self, now: Instant, address: SocketAddr, connections: usize) {
         if connections > 0 {
@@ -38,6 +48,9 @@ impl Breaker {
             return;
         }
         if let Some(open) = &mut self.open {
+            if open.probe.take_if(|probe| *probe == address).is_none() {
+                return;
+            }
             open.pause = (open.pause * 2).min(LONGEST_PAUSE);
             open.next = now + open.pause;
             open.probes = open.probes.wrapping_add(1);
@@ -51,6 +64,7 @@ impl Breaker {
             self.open = Some(Open {
                 next: now + FIRST_PAUSE,
                 pause: FIRST_PAUSE,
+                probe: None,
                 probes: 0,
             });
         }
@@ -71,10 +85,10 @@ impl Breaker {
         self.open.map_or(0, |open| open.probes)
     }
 
-    /// How many dials may be made now, with this many attempts under way; `None` for any number.
-    pub(crate) fn allowance(&self, now: Instant, pending: usize) -> Option<usize> {
-        let open = self.open?;
-        Some(usize::from(pending == 0 && now >= open.next))
+    /// Whether a dial may be made now, with this many attempts under way.
+    pub(crate) fn may_dial(&self, now: Instant, pending: usize) -> bool {
+        self.open
+            .is_none_or(|open| pending == 0 && now >= open.next)
     }
 
     /// When the next probe may be made.
@@ -122,15 +136,34 @@ mod tests {
         let mut breaker = open_breaker(now);
         let mut pauses = Vec::new();
         for n in 0..10 {
-            assert_eq!(breaker.allowance(now, 0), Some(0));
+            assert!(!breaker.may_dial(now, 0));
             let next = breaker.next_probe().unwrap();
             pauses.push((next - now).as_secs());
             now = next;
-            assert_eq!(breaker.allowance(now, 1), Some(0), "one is under way");
-            assert_eq!(breaker.allowance(now, 0), Some(1));
+            assert!(!breaker.may_dial(now, 1), "one is under way");
+            assert!(breaker.may_dial(now, 0));
+            breaker.dialled(address(n));
             breaker.failed(now, address(n), 0);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn dials_that_were_under_way_when_it_opened_are_no_probes() {
+        let now = Instant::now();
+        let mut breaker = open_breaker(now);
+        for n in 100..120 {
+            breaker.failed(now, address(n), 0);
+        }
+        assert_eq!(breaker.next_probe(), Some(now + FIRST_PAUSE));
+        assert_eq!(breaker.probes(), 0);
+        let now = now + FIRST_PAUSE;
+        breaker.dialled(address(1));
+        for _ in 0..2 {
+            breaker.failed(now, address(1), 0);
+            assert_eq!(breaker.next_probe(), Some(now + 2 * FIRST_PAUSE));
+            assert_eq!(breaker.probes(), 1, "it fails once");
+        }
     }
 
     #[test]
@@ -138,7 +171,7 @@ mod tests {
         let now = Instant::now();
         let mut breaker = open_breaker(now);
         breaker.worked();
-        assert_eq!(breaker.allowance(now, 5), None);
+        assert!(breaker.may_dial(now, 5));
         assert_eq!(breaker.next_probe(), None);
     }
 }

@@ -61,6 +61,15 @@ pub(crate) fn verdict(reason: &CloseReason, side: Side, established: bool) -> Ve
     }
 }
 
+/// Whether a connection that we dialled and that was never admitted ended as a dial that fails: the
+/// line may be to blame, and not the peer. A captive portal takes every connection and hangs up.
+pub(crate) fn is_failed_dial(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Network(_) | CloseReason::HandshakeTimeout
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

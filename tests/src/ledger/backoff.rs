@@ -81,6 +81,21 @@ impl Terms<'_> {
     }
 }
 
+/// Whether a dial came to nothing, and it may be the line: of connections that were never admitted.
+pub(super) fn is_failed_dial(ended: Ended<'_>, was_established: bool) -> bool {
+    let by_the_line = |reason: &CloseReason| {
+        matches!(
+            reason,
+            CloseReason::Network(_) | CloseReason::HandshakeTimeout
+        )
+    };
+    match ended {
+        Ended::Dial => true,
+        Ended::GivenUp => false,
+        Ended::Closed(reason) => !was_established && by_the_line(reason),
+    }
+}
+
 pub(super) enum Consequence {
     Restart,
     Backoff,

@@ -17,7 +17,7 @@ use crate::io::{Action, InboundRefusal};
 use crate::mode::OperatingMode;
 use crate::peer::PeerStatus;
 use crate::restart::restart;
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Verdict, is_failed_dial, verdict};
 
 /// Addresses at which we met ourselves that are kept: a node has a handful.
 const MAX_OURS: usize = 64;
@@ -75,9 +75,11 @@ impl Manager {
             // We gave it up ourselves.
             return self.rest(address);
         }
-        let connections = self.slots.established();
-        self.breaker.failed(self.now, address, connections);
-        self.back_off(address);
+        self.came_to_nothing(address);
+        match self.breaker.is_open() {
+            true => self.set_aside(address),
+            false => self.back_off(address),
+        }
     }
 
     /// The handshake is complete: who is it, and may it stay?
@@ -194,13 +196,15 @@ impl Manager {
             return;
         };
         let (established, retries) = (live.was_established, live.retries);
-        let connection = live.connection.clone();
+        let (peer_id, side) = (live.connection.peer_id, live.connection.side);
         // Whoever hung up first, one that we wanted gone is not made again.
         let judged = match (&live.told, &reason) {
             (Some(told), reason) if !matches!(reason, CloseReason::Violation(_)) => told,
             (_, reason) => reason,
         };
-        let verdict = verdict(judged, connection.side, established);
+        let verdict = verdict(judged, side, established);
+        let is_attempt = side == Side::Outbound && !established;
+        let is_failed_dial = is_attempt && is_failed_dial(judged);
         let was_rejected = matches!(reason, CloseReason::RejectedByPeer(_));
         let error = ConnectionError::Closed(reason);
         let Some(address) = self.forget(conn, &error) else {
@@ -210,15 +214,16 @@ impl Manager {
             error
         {
             self.notify(ControlEvent::PeerMisbehavior {
-                peer_id: connection.peer_id,
+                peer_id,
                 address,
                 reason: error.clone(),
             });
         }
-        if connection.side == Side::Outbound && !established && self.breaker.is_open() {
-            // A probe that came to nothing: the next one is further away.
-            let connections = self.slots.established();
-            self.breaker.failed(self.now, address, connections);
+        if is_failed_dial || (is_attempt && self.breaker.is_open()) {
+            self.came_to_nothing(address);
+        }
+        if is_failed_dial && self.breaker.is_open() {
+            return self.set_aside(address);
         }
         if established && was_rejected {
             // A handshake only to hear that there is no room is no success.
@@ -227,7 +232,7 @@ impl Manager {
         let ban_until = self.config.ban_duration;
         match verdict {
             Verdict::Ban(reason) => self.ban(address.ip(), reason, ban_until),
-            _ if connection.side == Side::Inbound => {}
+            _ if side == Side::Inbound => {}
             Verdict::Restart => self.restart(address, error),
             Verdict::Backoff => self.back_off(address),
             Verdict::Inaccessible => self.write_off(address),
@@ -360,14 +365,15 @@ impl Manager {
         }
     }
 
+    /// A peer that we dialled was not reached: one more sign of an outage, or a probe in vain.
+    fn came_to_nothing(&mut self, address: SocketAddr) {
+        let connections = self.slots.established();
+        self.breaker.failed(self.now, address, connections);
+    }
+
     /// A failed attempt: later again, and each time later still, until there were too many. One
     /// that was written off, and was revisited in vain, has had them.
     fn back_off(&mut self, address: SocketAddr) {
-        if self.breaker.is_open() {
-            // Nothing can be reached: nobody is to blame. But the next probe is for another, or
-            // one that is gone for good would be all that is ever probed.
-            return self.set_aside(address);
-        }
         let entry = self.book.get(address);
         let retries = entry.map_or(0, |entry| entry.retries);
         let is_revisited = entry.is_some_and(|entry| entry.peer.status == PeerStatus::Inaccessible);
@@ -385,7 +391,8 @@ impl Manager {
         self.available_at(address, pause);
     }
 
-    /// A probe of an outage was in vain.
+    /// What was tried in an outage was in vain: nobody is to blame. But the next probe is for
+    /// another, or one that is gone for good would be all that is ever probed.
     fn set_aside(&mut self, address: SocketAddr) {
         self.set_aside.push_back(address);
         if self.set_aside.len() > MAX_SET_ASIDE {

@@ -173,7 +173,7 @@ impl Manager {
                 break;
             }
             let pending = self.slots.outbound();
-            if self.breaker.allowance(self.now, pending) == Some(0) {
+            if !self.breaker.may_dial(self.now, pending) {
                 break;
             }
             let Some(address) = self.candidate() else {
@@ -258,6 +258,7 @@ impl Manager {
         self.book
             .update(address, |peer| peer.last_attempt = Some(now));
         self.book.set_availability(address, Availability::Busy);
+        self.breaker.dialled(address);
         self.records.touch(address);
         let setup = self.setup(address, Side::Outbound, Capacity::Free);
         self.actions.push_back(Action::Dial {

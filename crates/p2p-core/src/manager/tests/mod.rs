@@ -11,6 +11,7 @@ mod dialling;
 mod duplicates;
 mod eviction;
 mod lifecycle;
+mod outage;
 mod shutdown;
 mod slots;
 mod store;
