@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p p2p-core --bench manager`. What it costs to take a connection and lose it
 //! again, and to see a dial fail and choose whom to dial next: neither may grow with the number
-//! of peers. And what a handshake costs beside so many connections: it may not grow with those.
+//! of peers, nor with a fixed list. And what a handshake costs beside so many connections: it may not
+//! grow with those.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +23,25 @@ fn accept(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("accept and close");
     for size in SIZES {
         let mut node = Node::new(size, 0);
+        let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| {
+                let setup = node.manager.accept(node.now, remote);
+                let conn = setup.expect("there is room").conn;
+                let reason = CloseReason::Requested;
+                node.input(Input::Closed { conn, reason });
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The same beside a fixed list, all of which is being dialled.
+fn accept_beside_a_list(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("accept and close, fixed list");
+    for size in [10, 10_000] {
+        let list = peers().take(size).map(|peer| peer.address()).collect();
+        let mut node = Node::in_mode(OperatingMode::FixedPeerList(list), 0, 0);
         let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
@@ -82,6 +102,10 @@ struct Node {
 
 impl Node {
     fn new(known: usize, target: usize) -> Self {
+        Self::in_mode(OperatingMode::Normal, known, target)
+    }
+
+    fn in_mode(mode: OperatingMode, known: usize, target: usize) -> Self {
         let now = epoch();
         let clock = Clock::new(now, SystemTime::UNIX_EPOCH + UNIX);
         let mut config = ManagerConfig::new(Network::Mainnet);
@@ -94,7 +118,6 @@ impl Node {
         config.connection.max_backoff = Duration::from_secs(1);
         config.inaccessible_retry = Duration::from_secs(1);
         let known = peers().take(known).collect();
-        let mode = OperatingMode::Normal;
         let manager = Manager::new(config, mode, known, [7; 32], clock, now);
         let mut node = Self {
             manager: manager.expect("the configuration is valid"),
@@ -153,5 +176,5 @@ fn epoch() -> Instant {
     Instant::now()
 }
 
-criterion_group!(manager, accept, dial, shake_hands);
+criterion_group!(manager, accept, accept_beside_a_list, dial, shake_hands);
 criterion_main!(manager);

@@ -1,6 +1,9 @@
 //! Where the peers to dial come from.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+
+use crate::book::canonical;
 
 /// Where the peers to dial come from. Decided when the manager is made, for good.
 ///
@@ -22,6 +25,18 @@ pub enum OperatingMode {
 }
 
 impl OperatingMode {
+    /// Each peer of a list once, as the manager writes addresses, however they were given.
+    pub(crate) fn canonical(self) -> Self {
+        match self {
+            Self::Normal => Self::Normal,
+            Self::FixedPeerList(peers) => {
+                let mut seen = BTreeSet::new();
+                let peers = peers.into_iter().map(canonical);
+                Self::FixedPeerList(peers.filter(|&peer| seen.insert(peer)).collect())
+            }
+        }
+    }
+
     /// The list, if there is one. An empty one is a node that dials nobody.
     pub fn fixed_peers(&self) -> Option<&[SocketAddr]> {
         match self {

@@ -57,7 +57,7 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -68,8 +68,8 @@ use crate::peer::{Peer, PeerStatus};
 use indexes::Indexes;
 use keyed::Keys;
 pub use limits::{BookLimits, Refused};
-use record::Record;
 pub use record::{Availability, Entry};
+use record::{Listing, Record};
 use slab::{Id, Slab};
 
 /// Every peer that is known: see the [module](self).
@@ -81,6 +81,8 @@ pub struct Book {
     limits: BookLimits,
     records: Slab<Record>,
     by_address: BTreeMap<SocketAddr, Id>,
+    /// Those that may be dialled; `None` if all may.
+    listed: Option<BTreeSet<SocketAddr>>,
     indexes: Indexes,
 }
 
@@ -94,7 +96,34 @@ impl Book {
             limits,
             records: Slab::new(),
             by_address: BTreeMap::new(),
+            listed: None,
             indexes: Indexes::new(),
+        }
+    }
+
+    /// Of all that are known and will be, only these are candidates, and only these are waited
+    /// for. The one that was attempted least recently comes first, whatever its netgroup.
+    ///
+    /// ```
+    /// use p2p_core::book::{Availability, Book, BookLimits};
+    /// use p2p_core::{Network, Peer, PeerSource, PeerStatus, Timestamp};
+    ///
+    /// let listed = "1.2.3.4:8333".parse().unwrap();
+    /// let mut book = Book::new([7; 32], BookLimits::default());
+    /// book.only([listed]);
+    /// for address in [listed, "5.6.7.8:8333".parse().unwrap()] {
+    ///     let peer = Peer::new(Network::Mainnet, address, PeerSource::Dns, Timestamp::default());
+    ///     book.insert(peer, None, Availability::Ready).unwrap();
+    /// }
+    /// assert_eq!(book.ready_count(PeerStatus::Unknown), 1);
+    /// assert_eq!(book.candidate(PeerStatus::Unknown), Some(listed));
+    /// ```
+    pub fn only(&mut self, list: impl IntoIterator<Item = SocketAddr>) {
+        self.listed = Some(list.into_iter().map(canonical).collect());
+        let known: Vec<_> = self.by_address.iter().map(|(at, id)| (*at, *id)).collect();
+        for (address, id) in known {
+            let listing = self.listing(address);
+            self.change_record(id, |record| record.listing = listing);
         }
     }
 
@@ -121,6 +150,7 @@ impl Book {
             retries: 0,
             blocked: None,
             due: None,
+            listing: self.listing(address),
             learned_from,
             last_failure: None,
             place: self.keys.place(address.ip()),
@@ -302,6 +332,14 @@ impl Book {
     /// How many peers of this status could be a [`candidate`](Self::candidate) now.
     pub fn ready_count(&self, status: PeerStatus) -> usize {
         self.indexes.candidates.count(status)
+    }
+
+    fn listing(&self, address: SocketAddr) -> Listing {
+        match &self.listed {
+            None => Listing::Open,
+            Some(list) if list.contains(&address) => Listing::Listed,
+            Some(_) => Listing::Unlisted,
+        }
     }
 
     fn change<R>(

@@ -11,6 +11,7 @@ use super::slab::Id;
 use crate::error::ConnectionError;
 use crate::netgroup::NetGroup;
 use crate::peer::{Peer, PeerSource, PeerStatus};
+use crate::timestamp::Timestamp;
 
 /// Whether a peer may be dialled.
 ///
@@ -69,6 +70,17 @@ pub struct Entry<'a> {
     pub last_failure: Option<&'a ConnectionError>,
 }
 
+/// Whether a record is of those that may be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// All are.
+    Open,
+    /// Only those on a list, and it is on it.
+    Listed,
+    /// Only those on a list.
+    Unlisted,
+}
+
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) peer: Peer,
@@ -77,6 +89,7 @@ pub(super) struct Record {
     /// Until when it is left alone. A connection that comes and goes meanwhile changes nothing
     /// about that.
     pub(super) due: Option<Instant>,
+    pub(super) listing: Listing,
     pub(super) learned_from: Option<IpAddr>,
     /// Boxed: most of a full book was never tried.
     pub(super) last_failure: Option<Box<ConnectionError>>,
@@ -99,16 +112,15 @@ impl Record {
     pub(super) fn facts(&self, id: Id) -> Facts {
         Facts {
             status: self.peer.status,
-            ready: self.is_ready().then_some(Ready {
-                status: self.peer.status,
-                place: self.place,
-                retries: u8::try_from(self.retries).unwrap_or(u8::MAX),
-                rank: self.rank,
-                id,
-            }),
+            ready: self.is_ready().then(|| self.ready(id)),
             due: match self.availability() {
-                Availability::At(instant) => Some((instant, id)),
-                Availability::Ready | Availability::Busy | Availability::Never => None,
+                Availability::At(instant) if self.listing != Listing::Unlisted => {
+                    Some((instant, id))
+                }
+                Availability::At(_)
+                | Availability::Ready
+                | Availability::Busy
+                | Availability::Never => None,
             },
             tenant: Tenant {
                 id,
@@ -142,9 +154,32 @@ impl Record {
     /// The manager sees to it that a banned peer is `Never` available and that no inbound peer is
     /// here. What would follow from a slip is worth two comparisons.
     fn is_ready(&self) -> bool {
-        self.availability() == Availability::Ready
+        self.listing != Listing::Unlisted
+            && self.availability() == Availability::Ready
             && self.peer.status != PeerStatus::Banned
             && self.peer.source != PeerSource::Inbound
+    }
+
+    /// Its place among those that may be dialled. On a list, which nobody else chose, the one that
+    /// was tried least recently comes first, or those that are dead would keep others from it.
+    fn ready(&self, id: Id) -> Ready {
+        let status = self.peer.status;
+        match self.listing {
+            Listing::Open | Listing::Unlisted => Ready {
+                status,
+                place: self.place,
+                retries: u8::try_from(self.retries).unwrap_or(u8::MAX),
+                rank: self.rank,
+                id,
+            },
+            Listing::Listed => Ready {
+                status,
+                place: Place::FIRST,
+                retries: 0,
+                rank: self.peer.last_attempt.map_or(0, Timestamp::as_millis),
+                id,
+            },
+        }
     }
 
     /// What the record is worth when room is needed; `None` if it stays in any case.

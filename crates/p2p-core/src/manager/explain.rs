@@ -86,15 +86,7 @@ pub struct PeerExplanation {
 impl Manager {
     /// Why there are as many connections as there are.
     pub fn explain(&self) -> Explanation {
-        let statuses = [
-            PeerStatus::Valid,
-            PeerStatus::Unknown,
-            PeerStatus::Inaccessible,
-        ];
-        let ready: usize = statuses
-            .iter()
-            .map(|&status| self.book.ready_count(status))
-            .sum();
+        let ready = PeerStatus::ALL.map(|status| self.book.ready_count(status));
         let due = self.book.next_due();
         Explanation {
             target: match &self.mode {
@@ -103,7 +95,7 @@ impl Manager {
             },
             connected: self.slots.established(),
             pending: self.slots.held() - self.slots.established(),
-            ready,
+            ready: ready.iter().sum(),
             waiting: self.book.waiting_count(),
             next_in: due.map(|due| due.saturating_duration_since(self.now)),
             inaccessible: self.book.count(PeerStatus::Inaccessible),
@@ -115,7 +107,7 @@ impl Manager {
 
     /// What is known about one address.
     pub fn explain_peer(&self, address: SocketAddr) -> Option<PeerExplanation> {
-        let entry = self.book.get(super::canonical(address))?;
+        let entry = self.book.get(address)?;
         Some(PeerExplanation {
             peer: entry.peer.clone(),
             retries: entry.retries,

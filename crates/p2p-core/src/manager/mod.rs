@@ -150,6 +150,11 @@ impl Manager {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
+        let mode = mode.canonical();
+        let mut book = Book::new(secret, BookLimits::default());
+        if let Some(fixed) = mode.fixed_peers() {
+            book.only(fixed.iter().copied());
+        }
         let mut manager = Self {
             protocol: Arc::new(config.protocol(0)),
             policy: None,
@@ -166,7 +171,7 @@ impl Manager {
             earmarks: 0,
             next_conn: 0,
             dials: 0,
-            book: Book::new(secret, BookLimits::default()),
+            book,
             bans: Bans::default(),
             breaker: Breaker::default(),
             set_aside: VecDeque::new(),

@@ -60,7 +60,6 @@ impl Manager {
         }
         if let OperatingMode::FixedPeerList(fixed) = self.mode.clone() {
             for address in fixed {
-                let address = canonical(address);
                 self.add(address, PeerSource::Fixed, None);
                 // One that was given up by a node in normal mode is not given up here.
                 self.free(address);

@@ -220,11 +220,11 @@ impl Manager {
 
     fn best_ready(&self) -> Option<SocketAddr> {
         match &self.mode {
-            // Round and round, or those that are dead would keep the others from being tried.
-            OperatingMode::FixedPeerList(fixed) => fixed
-                .iter()
-                .filter_map(|&address| self.book.get(super::canonical(address)))
-                .filter(|entry| entry.availability == Availability::Ready)
+            // Whatever their status, round and round, or those that are dead would keep the others
+            // from being tried.
+            OperatingMode::FixedPeerList(_) => PeerStatus::ALL
+                .into_iter()
+                .filter_map(|status| self.book.get(self.book.candidate(status)?))
                 .min_by_key(|entry| entry.peer.last_attempt)
                 .map(|entry| entry.peer.address()),
             OperatingMode::Normal => {

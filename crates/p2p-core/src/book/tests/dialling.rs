@@ -3,6 +3,48 @@
 use super::*;
 
 #[test]
+fn only_those_on_a_list_are_candidates_and_waited_for() {
+    let mut book = filled((0..4).map(|group| host(group, 0)));
+    let due = Instant::now();
+    book.only([host(1, 0), host(2, 0), host(9, 0)]);
+    book.check();
+    assert_eq!(book.ready_count(PeerStatus::Unknown), 2);
+    for group in 0..4 {
+        book.set_availability(host(group, 0), Availability::At(due));
+    }
+    assert_eq!(book.waiting_count(), 2);
+    for newcomer in [host(8, 0), host(9, 0)] {
+        book.insert(gossiped(newcomer), None, Availability::At(due))
+            .unwrap();
+    }
+    assert_eq!(book.waiting_count(), 3);
+    book.advance(due);
+    assert_eq!(book.ready_count(PeerStatus::Unknown), 3);
+    book.check();
+}
+
+#[test]
+fn of_a_list_those_come_first_that_were_tried_least_recently() {
+    let list: Vec<_> = (0..6).map(|n| host(n % 2, n)).collect();
+    let mut book = filled(list.iter().copied());
+    book.only(list.iter().copied());
+    let mut tried = Vec::new();
+    for now in 1..=12 {
+        // Connections to its netgroup, and failures, hold none up.
+        let address = dial(&mut book, PeerStatus::Unknown).unwrap();
+        let now = Timestamp::from_millis(now);
+        book.update(address, |peer| peer.last_attempt = Some(now));
+        book.set_retries(address, 1);
+        book.connected(address);
+        book.set_availability(address, Availability::Ready);
+        tried.push(address);
+    }
+    assert_eq!(tried[..6], tried[6..], "round and round");
+    assert_eq!(tried[..6].iter().collect::<BTreeSet<_>>().len(), 6);
+    book.check();
+}
+
+#[test]
 fn every_group_has_one_turn_a_round() {
     let hosts = (0..100).flat_map(|group| (0..10).map(move |number| host(group, number)));
     let mut book = filled(hosts);

@@ -262,3 +262,25 @@ fn with_a_fixed_list_inbound_peers_make_room_for_all_of_it() {
     assert_eq!(story.closes.len(), 1);
     assert_eq!(story.closes[0].1, CloseReason::Evicted);
 }
+
+#[test]
+fn with_a_fixed_list_nobody_else_is_ready_or_waited_for() {
+    let mut known: Vec<_> = (0..5).map(|n| peer(n, PeerStatus::Valid)).collect();
+    known.extend((5..9).map(|n| peer(n, PeerStatus::Inaccessible)));
+    let mapped = "[::ffff:10.20.0.1]:8333".parse().unwrap();
+    let mode = OperatingMode::FixedPeerList(vec![address(20), mapped, address(20)]);
+    let mut story = Story::new(config(), mode, known);
+    let why = story.manager.explain();
+    assert_eq!(
+        (why.target, why.pending),
+        (1, 1),
+        "one, however it is written"
+    );
+    assert_eq!((why.ready, why.waiting, why.next_in), (0, 0, None));
+    let wake = |story: &Story| story.manager.poll_timeout().map(|(_, wake)| wake);
+    assert_ne!(wake(&story), Some(Wake::Candidate));
+    let (conn, _) = story.dials[0];
+    story.fail(conn);
+    assert_eq!(story.manager.explain().waiting, 1);
+    assert_eq!(wake(&story), Some(Wake::Candidate));
+}
