@@ -280,6 +280,9 @@ impl Manager {
             self.book.set_last_failure(address, reason.clone());
             if live.was_established {
                 self.book.disconnected(address);
+                let now = self.timestamp();
+                self.book.update(address, |peer| peer.last_seen = Some(now));
+                self.records.touch(address);
             }
         } else if let Some((ip, port)) = connection.listens_at() {
             let listens_at = SocketAddr::new(ip, port);

@@ -22,6 +22,10 @@ const GOSSIP_BURST: u32 = MAX_ADDR as u32;
 /// After that one more in this time, as Bitcoin Core allows.
 const GOSSIP_REFILL: Duration = Duration::from_secs(10);
 
+/// By how much one that we never reached is told as older than we know of it: what the node takes
+/// off where it does not believe a time.
+const HEARSAY_PENALTY: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+
 /// How many addresses a peer may still name.
 #[derive(Debug)]
 pub(super) struct GossipBudget {
@@ -272,19 +276,35 @@ impl Manager {
         {
             return;
         }
-        let now = self.timestamp();
         let sample = self.book.sample(MAX_ADDR, self.rng.next_u64());
         if sample.is_empty() {
             // As the node: who knows nobody says nothing.
             return;
         }
         let entries = sample.into_iter().map(|peer| TimedAddress {
-            time: seconds(peer.last_seen.unwrap_or(peer.status_timestamp).min(now)),
+            time: seconds(self.seen(peer)),
             address: NetworkAddress::new(peer.services, peer.address()),
         });
         if let Ok(addr) = Addr::new(entries) {
             let message = Message::Addr(addr);
             self.actions.push_back(Action::Send { conn, message });
+        }
+    }
+
+    /// When a peer was there, as others are told.
+    fn seen(&self, peer: &Peer) -> Timestamp {
+        let now = self.timestamp();
+        let conn = self.by_address.get(&peer.address());
+        let is_connected = conn
+            .and_then(|conn| self.connection(*conn))
+            .is_some_and(|of| !of.is_inbound() && of.state() == ConnectionState::Connected);
+        match peer.last_seen {
+            _ if is_connected => now,
+            Some(seen) => seen.min(now),
+            None => {
+                let known = Duration::from_millis(peer.status_timestamp.min(now).as_millis());
+                Timestamp::from_unix(known.saturating_sub(HEARSAY_PENALTY))
+            }
         }
     }
 

@@ -237,6 +237,16 @@ fn who_hangs_up_while_we_do_is_not_made_again_nor_written_off() {
 }
 
 #[test]
+fn a_peer_was_last_seen_when_its_connection_ended() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials[0];
+    story.establish_all();
+    story.pass(Duration::from_secs(3000));
+    story.closed(conn, CloseReason::PingTimeout);
+    assert_eq!(story.record(at).unwrap().last_seen, Some(wall(3000)));
+}
+
+#[test]
 fn test_manager_broadcasts_control_events() {
     let mut story = Story::with_peers(1);
     let (conn, at) = story.dials[0];

@@ -15,6 +15,7 @@ mod outage;
 mod shutdown;
 mod slots;
 mod store;
+mod telling;
 
 use std::time::SystemTime;
 
