@@ -12,14 +12,17 @@ pub const MAX_BANS: usize = 100_000;
 /// Bans by IP, whatever the port.
 ///
 /// # Security
-/// Bounded by [`MAX_BANS`]. When it is full the ban that expires soonest goes, one without an end
-/// last; a manual one never. Who owns many addresses can so shorten the bans of others, but never
-/// lift one that an operator set.
+/// Automatic bans are bounded by [`MAX_BANS`]. When it is reached the one of them that expires
+/// soonest goes, one without an end last; a manual one never, and those an operator may set beyond
+/// it. Who owns many addresses can so shorten the bans of others, but never lift one that an
+/// operator set.
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
     by_ip: BTreeMap<IpAddr, Ban>,
-    /// Automatic bans by their end; `None` sorts last here.
-    ends: BTreeSet<(End, IpAddr)>,
+    /// Bans that end by themselves.
+    ends: BTreeSet<(Timestamp, IpAddr)>,
+    /// Automatic bans, in the order in which they make room.
+    automatic: BTreeSet<(End, IpAddr)>,
 }
 
 /// What became of a ban.
@@ -38,26 +41,24 @@ enum End {
 }
 
 impl Bans {
-    /// Bans an IP. A manual ban replaces an automatic one and is replaced by none; of two
-    /// automatic ones the longer stays.
+    /// Bans an IP. A manual ban replaces an automatic one and is replaced by none; of two of a
+    /// kind the longer stays.
     pub(crate) fn ban(&mut self, ip: IpAddr, ban: Ban) -> Outcome {
-        let is_manual = ban.reason == BanReason::Manual;
         let mut displaced = None;
         if let Some(present) = self.by_ip.get(&ip) {
-            let keeps = present.reason == BanReason::Manual
-                || (!is_manual && end_of(present) >= end_of(&ban));
-            if keeps {
+            if outlasts(present, &ban) {
                 return Outcome::Unchanged;
             }
         } else if self.by_ip.len() >= MAX_BANS {
             displaced = self.make_room();
-            if displaced.is_none() && !is_manual {
+            if displaced.is_none() && !is_manual(&ban) {
                 return Outcome::Unchanged;
             }
         }
         self.lift(ip);
-        if !is_manual {
-            self.ends.insert((end_of(&ban), ip));
+        self.ends.extend(ban.until.map(|until| (until, ip)));
+        if !is_manual(&ban) {
+            self.automatic.insert((end_of(&ban), ip));
         }
         self.by_ip.insert(ip, ban);
         Outcome::Banned { displaced }
@@ -67,7 +68,10 @@ impl Bans {
     pub(crate) fn lift(&mut self, ip: IpAddr) -> bool {
         match self.by_ip.remove(&ip) {
             Some(ban) => {
-                self.ends.remove(&(end_of(&ban), ip));
+                if let Some(until) = ban.until {
+                    self.ends.remove(&(until, ip));
+                }
+                self.automatic.remove(&(end_of(&ban), ip));
                 true
             }
             None => false,
@@ -82,7 +86,7 @@ impl Bans {
     /// Takes out what has ended by now.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<IpAddr> {
         let mut ended = Vec::new();
-        while let Some(&(End::At(end), ip)) = self.ends.first() {
+        while let Some(&(end, ip)) = self.ends.first() {
             if end > now {
                 break;
             }
@@ -94,10 +98,7 @@ impl Bans {
 
     /// When the next ban ends.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
-        match self.ends.first()? {
-            (End::At(end), _) => Some(*end),
-            (End::Never { .. }, _) => None,
-        }
+        self.ends.first().map(|(end, _)| *end)
     }
 
     /// Banned IPs.
@@ -111,9 +112,24 @@ impl Bans {
     }
 
     fn make_room(&mut self) -> Option<IpAddr> {
-        let &(_, ip) = self.ends.first()?;
+        let &(_, ip) = self.automatic.first()?;
         self.lift(ip).then_some(ip)
     }
+}
+
+/// Whether a ban stays when another of the same IP comes.
+fn outlasts(present: &Ban, other: &Ban) -> bool {
+    let is_longer = end_of(present) >= end_of(other);
+    match (is_manual(present), is_manual(other)) {
+        (true, false) => true,
+        (false, true) => false,
+        (true, true) => present.until.is_none() || is_longer,
+        (false, false) => is_longer,
+    }
+}
+
+fn is_manual(ban: &Ban) -> bool {
+    ban.reason == BanReason::Manual
 }
 
 fn end_of(ban: &Ban) -> End {
@@ -182,6 +198,39 @@ mod tests {
         assert!(bans.expire(at(u64::MAX)).is_empty());
         assert!(bans.lift(ip(1)));
         assert!(!bans.lift(ip(1)));
+    }
+
+    #[test]
+    fn a_manual_ban_with_an_end_ends_too_and_makes_room_for_none() {
+        let mut bans = Bans::default();
+        let until = |until| Ban {
+            until: Some(at(until)),
+            ..manual()
+        };
+        bans.ban(ip(1), until(50));
+        assert_eq!(bans.next_end(), Some(at(50)));
+        assert_eq!(bans.ban(ip(1), automatic(None)), Outcome::Unchanged);
+        assert_eq!(bans.ban(ip(1), until(40)), Outcome::Unchanged);
+        assert_eq!(bans.ban(ip(1), until(60)), BANNED, "the longer stays");
+        assert!(bans.expire(at(59)).is_empty());
+        assert_eq!(bans.expire(at(60)), [ip(1)]);
+        bans.ban(ip(1), until(50));
+        assert_eq!(
+            bans.ban(ip(1), manual()),
+            BANNED,
+            "for good is longer still"
+        );
+        assert_eq!(bans.ban(ip(1), until(90)), Outcome::Unchanged);
+        assert_eq!(bans.next_end(), None);
+        bans.ban(ip(2), until(50));
+        for n in 3..=MAX_BANS as u32 {
+            bans.ban(ip(n), automatic(None));
+        }
+        let displaced = Some(ip(3));
+        assert_eq!(
+            bans.ban(ip(1 << 30), automatic(None)),
+            Outcome::Banned { displaced }
+        );
     }
 
     #[test]

@@ -177,6 +177,13 @@ pub enum PeerSource {
     Inbound,
 }
 
+impl PeerSource {
+    /// Whether the user named it, and not a stranger.
+    pub(crate) const fn is_the_users(self) -> bool {
+        matches!(self, Self::Manual | Self::Fixed)
+    }
+}
+
 /// A ban of a peer's IP.
 ///
 /// ```

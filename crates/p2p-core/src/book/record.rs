@@ -217,7 +217,7 @@ impl Record {
     }
 
     fn is_the_users(&self) -> bool {
-        matches!(self.peer.source, PeerSource::Manual | PeerSource::Fixed)
+        self.peer.source.is_the_users()
     }
 }
 

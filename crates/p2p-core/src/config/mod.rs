@@ -256,6 +256,14 @@ impl ManagerConfig {
             .unwrap_or_else(|| of_network().collect())
     }
 
+    /// Whether there are names to resolve.
+    pub(crate) fn has_dns_seeds(&self) -> bool {
+        match &self.dns_seeds {
+            Some(seeds) => !seeds.is_empty(),
+            None => !self.network.dns_seeds().is_empty(),
+        }
+    }
+
     /// The port of addresses that come without one.
     pub fn default_port(&self) -> u16 {
         self.default_port

@@ -231,7 +231,13 @@ impl Manager {
         }
         let ban_until = self.config.ban_duration;
         match verdict {
-            Verdict::Ban(reason) => self.ban(address.ip(), reason, ban_until),
+            Verdict::Ban(reason) => {
+                self.ban(address.ip(), reason, ban_until);
+                if side == Side::Outbound {
+                    // There may be no room for one more ban.
+                    self.rest(address);
+                }
+            }
             _ if side == Side::Inbound => {}
             Verdict::Restart => self.restart(address, error),
             Verdict::Backoff => self.back_off(address),

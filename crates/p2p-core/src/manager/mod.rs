@@ -99,6 +99,9 @@ pub struct Manager {
     listener: Listener,
     actions: VecDeque<Action>,
     wake: Option<(Instant, Wake)>,
+    /// Draws whom those that ask are told of.
+    share_seed: u64,
+    started: Instant,
     now: Instant,
 }
 
@@ -150,6 +153,7 @@ impl Manager {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
+        let share_seed = rng.next_u64();
         let mode = mode.canonical();
         let mut book = Book::new(secret, BookLimits::default());
         if let Some(fixed) = mode.fixed_peers() {
@@ -182,6 +186,8 @@ impl Manager {
             listener: Listener::Off,
             actions: VecDeque::new(),
             wake: None,
+            share_seed,
+            started: now,
             now,
         };
         manager.learn_known(known);

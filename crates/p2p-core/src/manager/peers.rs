@@ -1,10 +1,9 @@
 //! What is known about peers: where it comes from, and who is banned.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_proto::{Addr, MAX_ADDR, Message, NetworkAddress, TimedAddress, Version};
-use rand_core::Rng;
 
 use super::bans::ban_of;
 use super::{Manager, canonical};
@@ -22,6 +21,10 @@ const GOSSIP_BURST: u32 = MAX_ADDR as u32;
 /// After that one more in this time, as Bitcoin Core allows.
 const GOSSIP_REFILL: Duration = Duration::from_secs(10);
 
+/// How long peers that ask are told of the same addresses.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Who the DNS seeds are, as a source of addresses: all of them one, and nobody.
+const SEEDS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// By how much one that we never reached is told as older than we know of it: what the node takes
 /// off where it does not believe a time.
 const HEARSAY_PENALTY: Duration = Duration::from_secs(5 * 24 * 60 * 60);
@@ -169,7 +172,8 @@ impl Manager {
         }
     }
 
-    /// Makes an address known; whether it was not.
+    /// Makes an address known; whether it was not. One that was is the user's from now on, if it is
+    /// the user who names it.
     pub(super) fn add(
         &mut self,
         address: SocketAddr,
@@ -178,7 +182,14 @@ impl Manager {
     ) -> bool {
         // Most of what peers name is known, and to make an id costs more than to look it up. At
         // port 0 nobody listens: it stands for the IP, in records of bans.
-        if address.port() == 0 || self.book.get(address).is_some() {
+        if address.port() == 0 {
+            return false;
+        }
+        if let Some(entry) = self.book.get(address) {
+            if source.is_the_users() && !entry.peer.source.is_the_users() {
+                self.book.update(address, |peer| peer.source = source);
+                self.records.touch(address);
+            }
             return false;
         }
         let mut peer = Peer::new(self.config.network, address, source, self.timestamp());
@@ -220,7 +231,7 @@ impl Manager {
         for &address in addresses {
             let address = canonical(address);
             if self.is_dialable(address) {
-                count += usize::from(self.add(address, PeerSource::Dns, None));
+                count += usize::from(self.add(address, PeerSource::Dns, Some(SEEDS)));
             }
         }
         self.notify(ControlEvent::PeersDiscovered {
@@ -263,8 +274,8 @@ impl Manager {
             && (is_routable(address.ip()) || self.config.allows_private_addresses())
     }
 
-    /// A peer asks for addresses: it is told once, and only if it dialled us, so that nobody can
-    /// read the book out.
+    /// A peer asks for addresses: it is told once, and only if it dialled us; and all are told of
+    /// the same ones for a day, so that nobody can read the book out by dialling again and again.
     pub(super) fn addresses_wanted(&mut self, conn: ConnId) {
         let Some(live) = self.connections.get_mut(&conn) else {
             return;
@@ -276,7 +287,9 @@ impl Manager {
         {
             return;
         }
-        let sample = self.book.sample(MAX_ADDR, self.rng.next_u64());
+        let day = self.now.duration_since(self.started).as_secs() / DAY.as_secs();
+        let seed = self.share_seed.wrapping_add(day);
+        let sample = self.book.sample(MAX_ADDR, seed);
         if sample.is_empty() {
             // As the node: who knows nobody says nothing.
             return;
@@ -316,6 +329,10 @@ impl Manager {
             match ban_of(&peer) {
                 Some(ban) if ban.until.is_none_or(|until| until > now) => {
                     self.banned_elsewhere(ip, ban);
+                    // Known, it is cleared with the ban.
+                    if peer.port != 0 && self.book.get(peer.address()).is_none() {
+                        self.learn_record(peer);
+                    }
                 }
                 None if peer.port == 0 => self.lifted_elsewhere(ip),
                 _ if self.book.get(peer.address()).is_none() => self.learn_record(peer),

@@ -144,9 +144,8 @@ impl Manager {
     // DNS
 
     fn resolve(&mut self) {
-        let seeds = self.config.dns_seeds();
         let due = self.dns.due.is_some_and(|due| due <= self.now);
-        if !due || self.dns.asked || self.mode != OperatingMode::Normal || seeds.is_empty() {
+        if !due || self.dns.asked || !self.asks_seeds() {
             return;
         }
         self.dns = Dns {
@@ -154,10 +153,15 @@ impl Manager {
             asked: true,
         };
         self.actions.push_back(Action::Resolve {
-            seeds,
+            seeds: self.config.dns_seeds(),
             port: self.config.default_port(),
             timeout: self.config.dns_timeout,
         });
+    }
+
+    /// Whether there are seeds, and they matter.
+    fn asks_seeds(&self) -> bool {
+        self.mode == OperatingMode::Normal && self.config.has_dns_seeds()
     }
 
     // dialling
@@ -374,9 +378,7 @@ impl Manager {
         let candidate = (running && self.wants_more())
             .then(|| self.next_candidate())
             .flatten();
-        let dns = (self.mode == OperatingMode::Normal && !self.config.dns_seeds().is_empty())
-            .then_some(self.dns.due)
-            .flatten();
+        let dns = self.dns.due.filter(|_| self.asks_seeds());
         let listener = match self.listener {
             Listener::Failed(_, retry) => Some(retry),
             Listener::Off | Listener::Asked(_) | Listener::On(..) => None,

@@ -109,6 +109,8 @@ pub(crate) enum Nonce {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change {
     Banned(Option<Duration>),
+    /// By an operator.
+    BannedByHand(Option<Duration>),
     Free,
 }
 
@@ -237,6 +239,7 @@ fn change() -> impl Strategy<Value = Change> {
         Just(Change::Free),
         Just(Change::Banned(None)),
         (0_u64..1000).prop_map(|secs| Change::Banned(Some(Duration::from_secs(secs)))),
+        (0_u64..1000).prop_map(|secs| Change::BannedByHand(Some(Duration::from_secs(secs)))),
     ]
 }
 

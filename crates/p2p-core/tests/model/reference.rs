@@ -163,10 +163,16 @@ impl Reference {
     pub(crate) fn ban(&mut self, ip: IpAddr, ban: Ban) -> bool {
         let end = |ban: &Ban| ban.until.map_or((1, ban.at), |until| (0, until));
         let manual = |ban: &Ban| ban.reason == BanReason::Manual;
-        if let Some(present) = self.bans.get(&ip)
-            && (manual(present) || (!manual(&ban) && end(present) >= end(&ban)))
-        {
-            return false;
+        if let Some(present) = self.bans.get(&ip) {
+            let longer = end(present) >= end(&ban);
+            let stays = match (manual(present), manual(&ban)) {
+                (true, true) => present.until.is_none() || longer,
+                (false, false) => longer,
+                (present, _) => present,
+            };
+            if stays {
+                return false;
+            }
         }
         self.bans.insert(ip, ban);
         true
@@ -174,8 +180,7 @@ impl Reference {
 
     /// Forgets bans that have ended.
     pub(crate) fn expire(&mut self, now: Timestamp) {
-        self.bans.retain(|_, ban| {
-            ban.reason == BanReason::Manual || ban.until.is_none_or(|until| until > now)
-        });
+        self.bans
+            .retain(|_, ban| ban.until.is_none_or(|until| until > now));
     }
 }

@@ -242,6 +242,56 @@ fn what_is_not_stored_yet_does_not_undo_what_others_did_since() {
     assert_eq!(story.record((lifted, 0).into()), None);
 }
 
+#[test]
+fn one_whose_ban_finds_no_room_may_be_dialled_again() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials.pop().unwrap();
+    for n in 0..crate::bans::MAX_BANS as u32 {
+        let ip = std::net::Ipv4Addr::from_bits(0x1400_0000 + n).into();
+        let (reason, at, until) = (BanReason::Manual, wall(0), None);
+        story.manager.bans.ban(ip, Ban { reason, at, until });
+    }
+    story.connected(conn);
+    let user_agent = UserAgent::from_static("/abc/");
+    story.closed(
+        conn,
+        CloseReason::Violation(Violation::OtherChain { user_agent }),
+    );
+    assert_ne!(story.status(0), PeerStatus::Banned);
+    story.pass(Duration::from_secs(5));
+    assert_eq!(story.dialled(), [at]);
+}
+
+#[test]
+fn a_record_that_others_have_banned_is_cleared_with_the_ban() {
+    let mut story = Story::with_peers(0);
+    let mut record = peer(1, PeerStatus::Banned);
+    record.ban = Some(Ban {
+        reason: BanReason::Manual,
+        at: wall(0),
+        until: None,
+    });
+    story.records.insert(record.id, record.clone());
+    let peers = vec![record];
+    story.input(Input::Changed { peers });
+    assert_eq!(story.status(1), PeerStatus::Banned);
+    story.command(Command::Unban(address(1).ip()));
+    let stored = story.record(address(1)).unwrap();
+    assert_eq!((stored.status, &stored.ban), (PeerStatus::Unknown, &None));
+}
+
+#[test]
+fn a_ban_that_others_have_set_for_a_time_ends_whoever_set_it() {
+    let mut story = Story::with_peers(0);
+    let ip = address(1).ip();
+    let peers = vec![record_of(ip, Some(Some(wall(60))))];
+    story.input(Input::Changed { peers });
+    story.pass(Duration::from_secs(59));
+    assert!(story.manager.is_banned(ip));
+    story.pass(Duration::from_secs(1));
+    assert!(!story.manager.is_banned(ip));
+}
+
 /// The record of an IP, as another manager stores it: banned until then, for good, or not.
 fn record_of(ip: IpAddr, ban: Option<Option<Timestamp>>) -> Peer {
     let mut record = Peer::new(

@@ -284,3 +284,17 @@ fn with_a_fixed_list_nobody_else_is_ready_or_waited_for() {
     assert_eq!(story.manager.explain().waiting, 1);
     assert_eq!(wake(&story), Some(Wake::Candidate));
 }
+
+#[test]
+fn a_known_address_that_the_user_adds_is_the_users() {
+    let known = || vec![peer(0, PeerStatus::Unknown), peer(1, PeerStatus::Unknown)];
+    let mut story = Story::new(config(), OperatingMode::Normal, known());
+    story.command(Command::AddPeer(address(0)));
+    let source = |story: &Story, n| story.record(address(n)).unwrap().source;
+    assert_eq!(source(&story, 0), PeerSource::Manual);
+    assert_eq!(source(&story, 1), PeerSource::Dns);
+
+    let mode = OperatingMode::FixedPeerList(vec![address(0)]);
+    let story = Story::new(config(), mode, known());
+    assert_eq!(source(&story, 0), PeerSource::Fixed);
+}

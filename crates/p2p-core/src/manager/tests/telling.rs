@@ -119,6 +119,24 @@ fn who_dialled_us_is_told_of_others_once_and_nobody_else_is() {
 }
 
 #[test]
+fn who_asks_again_and_again_is_told_of_the_same_for_a_day() {
+    let mut story = public_story(100, 0);
+    let ask = |story: &mut Story| {
+        let conn = story.accept_established("9.9.9.9:4000");
+        let told = addresses(&told(story, conn).unwrap());
+        story.closed(conn, EOF);
+        told
+    };
+    let first = ask(&mut story);
+    for _ in 0..10 {
+        story.pass(Duration::from_secs(3600));
+        assert_eq!(ask(&mut story), first);
+    }
+    story.pass(Duration::from_secs(24 * 3600));
+    assert_ne!(ask(&mut story), first);
+}
+
+#[test]
 fn what_is_told_of_a_peer_is_when_it_was_seen_and_of_one_never_reached_five_days_less() {
     let mut story = public_story(1, 1);
     story.pass(Duration::from_secs(3000));
@@ -133,4 +151,12 @@ fn what_is_told_of_a_peer_is_when_it_was_seen_and_of_one_never_reached_five_days
     story.pass(Duration::from_secs(3000));
     let five_days = 5 * 24 * 3600 * 1000;
     assert_eq!(asks(&mut story), wall(0).as_millis() - five_days);
+}
+
+#[test]
+fn the_seeds_fill_no_more_of_the_book_than_any_other_source() {
+    let mut story = public_story(0, 0);
+    let addresses = public(5000).collect();
+    story.input(Input::Resolved { addresses });
+    assert_eq!(story.manager.book.len(), 4096);
 }

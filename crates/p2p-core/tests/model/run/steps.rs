@@ -165,16 +165,19 @@ impl Run {
         let now = self.timestamp();
         let mut peer = Peer::new(NETWORK, at, PeerSource::Dns, now);
         match change {
-            Change::Banned(duration) => {
-                let reason = BanReason::ProtocolViolation {
-                    violation: "elsewhere".into(),
+            Change::Banned(duration) | Change::BannedByHand(duration) => {
+                let reason = match change {
+                    Change::BannedByHand(_) => BanReason::Manual,
+                    Change::Banned(_) | Change::Free => BanReason::ProtocolViolation {
+                        violation: "elsewhere".into(),
+                    },
                 };
+                // Known from now on, to be dialled when the ban is over.
+                self.name(&[at]);
                 peer.status = PeerStatus::Banned;
                 let ban = self.ban_until(reason, duration);
                 let ended = ban.until.is_some_and(|until| until <= now);
-                if ended {
-                    self.name(&[at]);
-                } else if self.phase != Phase::Stopped && self.model.ban(at.ip(), ban.clone()) {
+                if !ended && self.phase != Phase::Stopped && self.model.ban(at.ip(), ban.clone()) {
                     // The store has it, and we are not the ones to store it.
                     self.unreported.remove(&at.ip());
                     self.stored.insert(at.ip(), ban.clone());
