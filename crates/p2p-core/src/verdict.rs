@@ -73,12 +73,15 @@ pub(crate) fn is_failed_dial(reason: &CloseReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_proto::{UserAgent, Violation};
+    use p2p_proto::{Command, FrameError, Offence, Reject, RejectCode, UserAgent, Violation};
 
     #[test]
     fn test_network_vs_non_network_error_handling() {
         use Verdict::{Backoff, Inaccessible, Nothing, Ours, Restart};
         let network = CloseReason::Network;
+        let (expected, received) = ([1; 4], [2; 4]);
+        let magic = FrameError::BadMagic { expected, received };
+        let reject = Reject::new(Command::VERSION, RejectCode(0x44), "no room");
         for (reason, outbound, established, inbound) in [
             (network(NetworkFailure::Eof), Inaccessible, Restart, Nothing),
             (network(NetworkFailure::Reset), Backoff, Restart, Nothing),
@@ -107,8 +110,35 @@ mod tests {
                 Inaccessible,
                 Nothing,
             ),
+            (
+                CloseReason::FramingLost(magic),
+                Inaccessible,
+                Restart,
+                Nothing,
+            ),
+            (
+                CloseReason::Misbehavior(Offence::Early(Command::TX)),
+                Inaccessible,
+                Restart,
+                Nothing,
+            ),
+            (
+                CloseReason::Unwanted { why: "no blocks" },
+                Inaccessible,
+                Inaccessible,
+                Nothing,
+            ),
+            (
+                CloseReason::RejectedByPeer(Box::new(reject)),
+                Inaccessible,
+                Inaccessible,
+                Nothing,
+            ),
             (CloseReason::SelfConnection, Ours, Ours, Nothing),
             (CloseReason::Duplicate, Nothing, Nothing, Nothing),
+            (CloseReason::OverCapacity, Nothing, Nothing, Nothing),
+            (CloseReason::Banned, Nothing, Nothing, Nothing),
+            (CloseReason::Evicted, Nothing, Nothing, Nothing),
             (CloseReason::Requested, Nothing, Nothing, Nothing),
             (CloseReason::Shutdown, Nothing, Nothing, Nothing),
             (

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use p2p_core::{
     Action, BanReason, CloseReason, Command, ControlEvent, InboundRefusal, Input, OperatingMode,
-    PeerStatus, Timestamp, UserAgent,
+    PeerConnection, PeerStatus, Timestamp, UserAgent,
 };
-use p2p_proto::{Message, NetworkFailure, Version, Violation};
+use p2p_proto::{Message, NetworkFailure, Reject, RejectCode, Version, Violation};
 
 use crate::node::{Node, config, peer};
 use crate::wire::Wire;
@@ -25,17 +25,24 @@ fn issue_01_slots() {
     let held = node.manager.connections();
     let held = held.filter(|connection| !connection.reject_after_handshake());
     assert_eq!(held.count(), 5);
-    for connection in node
-        .manager
-        .connections()
-        .map(|it| it.id())
-        .collect::<Vec<_>>()
-    {
-        node.closed(connection, EOF);
-        node.closed(connection, EOF);
+    // Each is returned once, and can be taken again.
+    let mut node = Node::with_peers(0);
+    for round in 0..2 {
+        for n in 0..20 {
+            let _ = node.accept(source(n));
+        }
+        assert_eq!(node.manager.explain().pending, 5, "round {round}");
+        for conn in node
+            .manager
+            .connections()
+            .map(PeerConnection::id)
+            .collect::<Vec<_>>()
+        {
+            node.closed(conn, EOF);
+            node.closed(conn, EOF);
+        }
+        assert_eq!(node.manager.explain().pending, 0);
     }
-    let inbound = node.manager.connections().filter(|it| it.is_inbound());
-    assert_eq!(inbound.count(), 0, "each returned once");
 }
 
 #[test]
@@ -196,16 +203,16 @@ fn issue_15_ban_reasons_vs_reject_codes() {
     let reason = BanReason::from(&violation);
     let user_agent = "/abc/".into();
     assert_eq!(reason, BanReason::BlockchainMismatch { user_agent });
-    // What a peer rejects us for bans nobody.
-    let mut node = Node::with_peers(1);
-    let (conn, _) = node.dials[0];
-    node.input(Input::Connected { conn });
-    let version = CloseReason::ObsoleteVersion {
-        version: 1,
-        least: 31_800,
-    };
-    node.closed(conn, version);
-    assert_eq!(node.status(0), PeerStatus::Inaccessible);
+    // What a peer rejects us for bans nobody, be it for the same reason.
+    for code in [0x10, 0x11, 0x12, 0x40, 0x44] {
+        let mut node = Node::with_peers(1);
+        let (conn, at) = node.dials[0];
+        node.input(Input::Connected { conn });
+        let reject = Reject::new(p2p_proto::Command::VERSION, RejectCode(code), "/abc/");
+        node.closed(conn, CloseReason::RejectedByPeer(Box::new(reject)));
+        assert_eq!(node.status(0), PeerStatus::Inaccessible);
+        assert!(!node.manager.is_banned(at.ip()));
+    }
 }
 
 #[test]

@@ -221,6 +221,27 @@ fn events_of_a_connection_that_is_gone_change_nothing() {
 }
 
 #[test]
+fn a_peer_that_misbehaves_is_told_of_lost_and_not_banned() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials[0];
+    story.establish_all();
+    story.events.clear();
+    story.closed(conn, CloseReason::Misbehavior(Offence::Early(Name::TX)));
+    let names: Vec<_> = story
+        .events
+        .iter()
+        .map(|event| match event {
+            ControlEvent::ConnectionLost { address, .. } if *address == at => "lost",
+            ControlEvent::PeerMisbehavior { address, .. } if *address == at => "misbehavior",
+            ControlEvent::ConnectionRestarting { address, .. } if *address == at => "restarting",
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, ["lost", "misbehavior", "restarting"]);
+    assert!(!story.manager.is_banned(at.ip()));
+}
+
+#[test]
 fn who_hangs_up_while_we_do_is_not_made_again_nor_written_off() {
     for end in [
         Command::Disconnect(peer(0, PeerStatus::Valid).id),
