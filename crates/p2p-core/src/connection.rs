@@ -87,20 +87,13 @@ impl ConnectionState {
 }
 
 /// A transition that the lifecycle does not have.
-///
-/// ```
-/// use p2p_core::{ConnectionState, IllegalTransition};
-///
-/// let error = IllegalTransition { from: ConnectionState::Connected, to: ConnectionState::Connecting };
-/// assert_eq!(error.to_string(), "no transition from Connected to Connecting");
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no transition from {from:?} to {to:?}")]
-pub struct IllegalTransition {
+pub(crate) struct IllegalTransition {
     /// Where the connection is.
-    pub from: ConnectionState,
+    from: ConnectionState,
     /// Where it should have gone.
-    pub to: ConnectionState,
+    to: ConnectionState,
 }
 
 /// One connection, as the manager sees it.

@@ -83,7 +83,7 @@ mod verdict;
 
 pub use bans::MAX_BANS;
 pub use config::{ConfigError, ConnectionConfig, LogLevel, ManagerConfig, ParseLogLevelError};
-pub use connection::{ConnId, ConnectionState, IllegalTransition, PeerConnection};
+pub use connection::{ConnId, ConnectionState, PeerConnection};
 pub use deciding::deciding_records;
 pub use error::{ConnectionError, DialFailure};
 pub use events::{BitcoinMessageEvent, ControlEvent, DiscoverySource, PeerConnectionCommand};

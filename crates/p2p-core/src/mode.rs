@@ -15,6 +15,7 @@ use crate::book::canonical;
 /// assert_eq!(OperatingMode::default().fixed_peers(), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OperatingMode {
     /// From the store, the DNS seeds and other peers, until `target_connections` is reached.
     #[default]

@@ -66,13 +66,13 @@ impl History {
 impl Terms<'_> {
     /// The shortest time for which one that was written off is left alone.
     pub(super) fn write_off(&self, history: &mut History) -> Duration {
-        match self.mode {
-            OperatingMode::Normal => {
+        match self.mode.fixed_peers() {
+            None => {
                 history.failures = 0;
                 history.written_off = true;
                 self.inaccessible_retry
             }
-            OperatingMode::FixedPeerList(_) => {
+            Some(_) => {
                 let pause = self.connection.backoff(history.failures) / 2;
                 history.failures = history.failures.saturating_add(1);
                 pause

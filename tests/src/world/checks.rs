@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use p2p_core::{Manager, OperatingMode};
+use p2p_core::Manager;
 use p2p_proto::Side;
 
 use super::World;
@@ -67,12 +67,12 @@ impl World {
     /// while there are others with room for them; with a fixed list, without one of those, and
     /// with room for it.
     pub fn below_target(&self) -> Vec<HostId> {
-        let below_target = |(id, node): &(HostId, &Node)| match node.mode() {
-            OperatingMode::Normal => {
+        let below_target = |(id, node): &(HostId, &Node)| match node.mode().fixed_peers() {
+            None => {
                 let (has, target) = (node.connected(), node.config().target_connections);
                 node.manager().is_some() && has < target && has < self.within_reach(*id)
             }
-            OperatingMode::FixedPeerList(list) => list.iter().any(|&address| {
+            Some(list) => list.iter().any(|&address| {
                 let other = self.nodes().find(|(_, other)| other.address() == address);
                 other.is_some_and(|(_, other)| {
                     Self::get_along(node, other)

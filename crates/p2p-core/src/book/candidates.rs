@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::indexes::relist;
 use super::keyed::Place;
-use super::record::{ByStatus, STATUSES};
+use super::record::ByStatus;
 use super::slab::Id;
 use crate::peer::PeerStatus;
 
@@ -149,7 +149,7 @@ impl Candidates {
         if after == Group::default() {
             self.groups.remove(&place);
         }
-        for status in STATUSES {
+        for status in PeerStatus::ALL {
             let turn = |group: Group| {
                 (*group.ready.get(status) > 0).then_some(Turn {
                     status,

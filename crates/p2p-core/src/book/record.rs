@@ -23,6 +23,7 @@ use crate::timestamp::Timestamp;
 /// assert_ne!(backing_off, Availability::Ready);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Availability {
     /// Now.
     Ready,
@@ -231,21 +232,13 @@ pub(super) struct Facts {
     pub(super) shared: bool,
 }
 
-/// Every status there is.
-pub(super) const STATUSES: [PeerStatus; 4] = [
-    PeerStatus::Valid,
-    PeerStatus::Inaccessible,
-    PeerStatus::Banned,
-    PeerStatus::Unknown,
-];
-
 /// Something for each status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ByStatus<T>([T; STATUSES.len()]);
+pub(super) struct ByStatus<T>([T; PeerStatus::ALL.len()]);
 
 impl<T: Copy> ByStatus<T> {
     pub(super) const fn all(value: T) -> Self {
-        Self([value; STATUSES.len()])
+        Self([value; PeerStatus::ALL.len()])
     }
 }
 

@@ -90,10 +90,9 @@ impl Manager {
         if live.connection.state != ConnectionState::AwaitingHandshake {
             return;
         }
-        let peer_nonce = ready.version.nonce;
+        let (peer_nonce, ip) = (ready.version.nonce, live.connection.address.ip());
         live.connection.ready = Some(ready);
-        let connection = live.connection.clone();
-        if self.bans.get(connection.address.ip()).is_some() {
+        if self.bans.get(ip).is_some() {
             return self.close(conn, CloseReason::Banned);
         }
         if let Some(other) = self.connection_of_ours(peer_nonce) {
@@ -150,16 +149,19 @@ impl Manager {
             .retries(live.connection.address)
             .unwrap_or_default();
         live.connection.since = now;
-        let connection = live.connection.clone();
+        let connection = &live.connection;
         let Some(ready) = &connection.ready else {
             return;
         };
-        let (peer_id, address) = (connection.peer_id, connection.address);
+        let (peer_id, address, side) = (connection.peer_id, connection.address, connection.side);
+        let listens_at = connection.listens_at();
+        let (user_agent, services) = (ready.version.user_agent.clone(), ready.version.services);
+        let (version, height) = (ready.version.version, ready.version.start_height);
         self.breaker.worked();
-        match connection.side {
-            Side::Outbound => self.was_reached(address, &ready.version),
+        match side {
+            Side::Outbound => self.was_reached(address, &user_agent, services),
             Side::Inbound => {
-                if let Some((ip, port)) = connection.listens_at() {
+                if let Some((ip, port)) = listens_at {
                     let listens_at = SocketAddr::new(ip, port);
                     self.listening_peers.insert((listens_at, conn));
                     self.occupy(listens_at);
@@ -169,19 +171,19 @@ impl Manager {
         self.notify(ControlEvent::HandshakeComplete {
             peer_id,
             address,
-            user_agent: ready.version.user_agent.clone(),
-            version: ready.version.version,
-            services: ready.version.services,
-            height: ready.version.start_height,
+            user_agent,
+            version,
+            services,
+            height,
         });
         self.notify(ControlEvent::ConnectionEstablished {
             peer_id,
             address,
-            is_inbound: connection.side == Side::Inbound,
+            is_inbound: side == Side::Inbound,
         });
         // After its events: messages come after them.
         self.actions.push_back(Action::Admit { conn });
-        if connection.side == Side::Outbound
+        if side == Side::Outbound
             && self.mode == OperatingMode::Normal
             && self.book.len() < ENOUGH_PEERS
         {

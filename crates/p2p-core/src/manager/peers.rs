@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use p2p_proto::{Addr, MAX_ADDR, Message, NetworkAddress, TimedAddress, Version};
+use p2p_proto::{Addr, MAX_ADDR, Message, NetworkAddress, Services, TimedAddress, UserAgent};
 
 use super::bans::ban_of;
 use super::{Manager, canonical};
@@ -101,13 +101,12 @@ impl Manager {
         if peer.ban != recorded {
             self.records.touch_urgently(address);
         }
-        let revisit = self.revisit_at(&peer);
-        if self.insert(peer, None, Availability::Ready) {
-            self.free(address);
-            if let (Availability::Ready, Some(at)) = (self.availability(address), revisit) {
-                self.book.set_availability(address, Availability::At(at));
-            }
-        }
+        let due = self.revisit_at(&peer);
+        let availability = match self.availability(address) {
+            Availability::Ready => due.map_or(Availability::Ready, Availability::At),
+            other @ (Availability::At(_) | Availability::Busy | Availability::Never) => other,
+        };
+        self.insert(peer, None, availability);
     }
 
     /// Puts a peer into the book; whether there was room. Who had to make room is forgotten.
@@ -208,13 +207,18 @@ impl Manager {
     }
 
     /// A handshake with it was completed.
-    pub(super) fn was_reached(&mut self, address: SocketAddr, version: &Version) {
+    pub(super) fn was_reached(
+        &mut self,
+        address: SocketAddr,
+        user_agent: &UserAgent,
+        services: Services,
+    ) {
         let now = self.timestamp();
         self.book.update(address, |peer| {
             peer.set_status(PeerStatus::Valid, now);
             peer.last_seen = Some(now);
-            peer.user_agent = Some(version.user_agent.to_string());
-            peer.services = version.services;
+            peer.user_agent = Some(user_agent.to_string());
+            peer.services = services;
         });
         self.book.set_retries(address, 0);
         self.book.connected(address);

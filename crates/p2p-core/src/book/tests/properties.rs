@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::model::{Known, Model};
-use super::record::STATUSES;
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -44,7 +43,7 @@ fn some_source() -> impl Strategy<Value = PeerSource> {
 }
 
 fn some_status() -> impl Strategy<Value = PeerStatus> {
-    select(&STATUSES[..])
+    select(&PeerStatus::ALL[..])
 }
 
 fn some_availability(epoch: Instant) -> impl Strategy<Value = Availability> {
@@ -195,7 +194,7 @@ impl Pair {
     fn compare(&self) {
         let (book, model) = (&self.book, &self.model);
         book.check();
-        for status in STATUSES {
+        for status in PeerStatus::ALL {
             assert_eq!(
                 book.candidate(status),
                 model.candidate(status),
