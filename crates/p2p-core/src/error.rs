@@ -104,7 +104,10 @@ impl ConnectionError {
         }
     }
 
-    /// Whether the same peer may be tried again soon, with backoff.
+    /// Whether it says nothing about the peer but that it, or the line to it, was not there just
+    /// then: trying again soon may do. What the manager does depends on more than that: it restarts
+    /// what was established whatever the network did to it, and backs off from every dial that
+    /// fails.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Dial(failure) => !matches!(failure, DialFailure::Other(_)),

@@ -167,7 +167,8 @@ pub enum Command {
     Unban(IpAddr),
     /// Make a peer known, to be dialled like others.
     AddPeer(SocketAddr),
-    /// Hang up on a peer.
+    /// Hang up on a peer. Nothing is held against it: it may be dialled again after
+    /// `initial_backoff`, if connections are wanted. To keep it away, ban it.
     Disconnect(Uuid),
 }
 

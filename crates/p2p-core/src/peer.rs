@@ -133,7 +133,8 @@ pub enum PeerStatus {
     Inaccessible,
     /// It is banned.
     Banned,
-    /// It was not tried yet.
+    /// Whether it can be reached is not known: it was never reached, and not given up either, or
+    /// its ban is over.
     #[default]
     Unknown,
 }

@@ -102,6 +102,7 @@ impl Manager {
                 peer.set_status(PeerStatus::Unknown, now);
                 peer.ban = None;
             });
+            self.book.set_retries(address, 0);
             self.free(address);
             self.records.touch_urgently(address);
         }

@@ -292,6 +292,17 @@ fn a_ban_that_others_have_set_for_a_time_ends_whoever_set_it() {
     assert!(!story.manager.is_banned(ip));
 }
 
+#[test]
+fn one_whose_ban_was_lifted_has_failed_at_nothing() {
+    let mut story = Story::with_peers(1);
+    let (conn, at) = story.dials.pop().unwrap();
+    story.fail(conn);
+    story.command(Command::Ban(at.ip()));
+    story.command(Command::Unban(at.ip()));
+    assert_eq!(story.manager.explain_peer(at).unwrap().retries, 0);
+    assert_eq!(story.dialled(), [at], "its backoff is over too");
+}
+
 /// The record of an IP, as another manager stores it: banned until then, for good, or not.
 fn record_of(ip: IpAddr, ban: Option<Option<Timestamp>>) -> Peer {
     let mut record = Peer::new(
