@@ -175,6 +175,7 @@ impl Manager {
             Err(error) => Err(error.into()),
         }
     }
+
     /// Piece by piece, so that nothing else waits.
     async fn ip_in_book(&self, peer_id: Uuid) -> Result<Option<IpAddr>, ManagerError> {
         let mut after = None;
