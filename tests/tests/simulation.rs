@@ -104,7 +104,7 @@ fn hostile_programs_starve_nobody() {
 
 /// The trace of [`TRACED`]. It changes with every change of what the state machines do, and is the
 /// same in debug and release.
-const TRACE: &str = "8a3895f8454daf0d895baf1c87ce21382ac99cb87888afbd0689eef53a78b0bf";
+const TRACE: &str = "a1b52b547664324c072334017ff448da99d278446d8683e6103fea6ede6ea724";
 const TRACED: (&str, u64) = ("mix", 1);
 
 #[test]
