@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use crate::rng::Rng;
 
-/// The store of one node, as weak as a store may be: bans and their ends are safe once a batch is
-/// stored, all else once it is saved.
+/// The store of one node, as weak as a store may be: bans, and records that lift one, are safe once
+/// a batch is stored, all else once it is saved. That includes what is forgotten: a ban among it is
+/// back after a crash that comes before the save.
 ///
 /// ```
 /// use p2p_sim::{Disk, World, scenario};

@@ -56,6 +56,8 @@ pub enum Fault {
     Start(HostId),
     /// An operator, or the application, wants something.
     Command(HostId, Command),
+    /// An operator hangs up on one of the node's peers.
+    Disconnect(HostId),
     /// An operator wants other numbers of connections, target and most; or the first ones again.
     Limits(HostId, Option<(usize, usize)>),
 }
@@ -102,7 +104,7 @@ pub enum Kind {
     Crash,
     /// A shutdown in good order, and a start some minutes later.
     Shutdown,
-    /// A ban of another node, lifted some minutes later; or a connection ended.
+    /// A ban of another node, lifted some minutes later; or [`Fault::Disconnect`].
     Operator,
     /// [`Fault::Limits`], set back some minutes later.
     Limits,
@@ -193,8 +195,13 @@ pub fn draw(
                 let shutdown = Fault::Command(host, Command::Shutdown);
                 lasts(shutdown, Fault::Start(host));
             }
+            Kind::Operator if rng.chance(500) => plan.push((at, Fault::Disconnect(host))),
             Kind::Operator => {
-                let victim = rng.pick(nodes).map_or(nodes[0].1, |&(_, ip)| ip);
+                let others = nodes.iter().filter(|(other, _)| *other != host);
+                let others: Vec<IpAddr> = others.map(|&(_, ip)| ip).collect();
+                let Some(&victim) = rng.pick(&others) else {
+                    continue;
+                };
                 let ban = Fault::Command(host, Command::Ban(victim));
                 lasts(ban, Fault::Command(host, Command::Unban(victim)));
             }

@@ -78,7 +78,10 @@ impl Trick {
     ];
 
     fn shakes_hands(self) -> bool {
-        !matches!(self, Self::Silence | Self::WrongMagic | Self::OtherChain)
+        !matches!(
+            self,
+            Self::Silence | Self::HalfHandshake | Self::WrongMagic | Self::OtherChain
+        )
     }
 
     fn reads(self) -> bool {
@@ -87,6 +90,17 @@ impl Trick {
 }
 
 /// A program with a [`Trick`]: it dials its victims, and those who dial it fare no better.
+///
+/// ```
+/// use p2p_sim::hostile::{Hostile, Trick};
+/// use p2p_sim::{World, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// let victims: Vec<_> = world.address(node).into_iter().collect();
+/// // The DNS seeds do not name this one.
+/// world.add_program(|host, ip| Box::new(Hostile::new(host, ip, Trick::Storm, victims)));
+/// ```
 #[derive(Debug)]
 pub struct Hostile {
     host: HostId,
@@ -140,7 +154,7 @@ impl Hostile {
             ..Version::minimal(70016, 1_700_000_000, nobody)
         };
         encode_frame(chain, &Message::Version(Box::new(version)), &mut out);
-        if self.trick.shakes_hands() && self.trick != Trick::HalfHandshake {
+        if self.trick.shakes_hands() {
             encode_frame(chain, &Message::Verack, &mut out);
         }
         out

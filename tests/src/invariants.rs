@@ -15,8 +15,9 @@ use crate::time::Time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Slots taken, pending ones included, never exceed `max_connections`; handshakes beyond that
-    /// never exceed `max_over_capacity`.
+    /// Slots taken, pending ones included, never exceed `max_connections`, of one IP
+    /// `max_connections_per_ip`, and handshakes of others `max_pending_inbound`; handshakes beyond
+    /// that never exceed `max_over_capacity`, nor two of one IP.
     Slots,
     /// Nobody whose ban was reported has a connection, is let in or is dialled; and that is so
     /// after a crash too.

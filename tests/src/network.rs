@@ -3,6 +3,7 @@
 mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -24,7 +25,15 @@ pub const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 /// Bytes that one read gives at most.
 const READ: usize = 64 * 1024;
 
-/// Names a host.
+/// Names a host: the first of a world is `HostId(0)`.
+///
+/// ```
+/// use p2p_sim::{HostId, World, scenario};
+///
+/// let first = World::new(1).add_node(scenario::node());
+/// assert_eq!(first, HostId(0));
+/// assert_eq!(first.to_string(), "n000");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub usize);
 
@@ -35,6 +44,17 @@ impl fmt::Display for HostId {
 }
 
 /// Names one end of a connection.
+///
+/// ```
+/// use p2p_sim::{HostId, World, ip_of, scenario};
+///
+/// let mut world = World::new(1);
+/// let node = world.add_node(scenario::node());
+/// let address = world.address(node).unwrap();
+/// // A host that does nothing by itself dials the node.
+/// let socket = world.net.dial(HostId(7), ip_of(HostId(7)), address);
+/// assert_eq!(world.net.source(socket).map(|source| source.ip()), Some(ip_of(HostId(7))));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Socket {
     pub(crate) link: u64,
@@ -67,7 +87,24 @@ impl Socket {
     }
 }
 
-/// What a host is told about a socket.
+/// What a host is told about a socket. [`Program`](crate::Program) has an example of a whole
+/// program.
+///
+/// ```
+/// use p2p_sim::{Network, Socket, SocketEvent};
+///
+/// /// Takes everybody in, and hangs up.
+/// fn handle(net: &mut Network, socket: Socket, event: SocketEvent) {
+///     match event {
+///         SocketEvent::Incoming { .. } => {
+///             net.accept(socket);
+///             net.close(socket);
+///         }
+///         SocketEvent::Connected | SocketEvent::Refused => net.close(socket),
+///         SocketEvent::Readable | SocketEvent::Writable => {}
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketEvent {
     /// Somebody dials: answer with [`Network::accept`], or do not and [`Network::abort`] it.
@@ -102,6 +139,20 @@ struct Link {
 }
 
 /// The network, with virtual time, chance and the record of the run: all that hosts share.
+///
+/// ```
+/// use p2p_sim::{AddressInUse, HostId, Time, World, ip_of};
+///
+/// let mut world = World::new(1);
+/// let net = &mut world.net;
+/// assert_eq!(net.now, Time::ZERO);
+/// let host = HostId(0);
+/// let address = (ip_of(host), 7).into();
+/// assert_eq!(net.listen(host, address), Ok(()));
+/// assert_eq!(net.listen(host, address), Err(AddressInUse));
+/// net.unlisten(address);
+/// assert_eq!(net.listen(host, address), Ok(()));
+/// ```
 #[derive(Debug)]
 pub struct Network {
     /// Now.
@@ -126,6 +177,10 @@ pub struct Network {
     /// Hosts apart from the others; none is apart if there is none.
     island: BTreeSet<HostId>,
     cut_off: BTreeSet<HostId>,
+    /// Hosts whose machine is off.
+    off: BTreeSet<HostId>,
+    /// Whether all lines are down.
+    outage: bool,
     /// When a line last went down or came back.
     pub(crate) lines_changed_at: Time,
 }
@@ -148,6 +203,8 @@ impl Network {
             refusing: BTreeSet::new(),
             island: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            off: BTreeSet::new(),
+            outage: false,
             lines_changed_at: Time::ZERO,
         }
     }
@@ -392,9 +449,33 @@ impl Network {
 }
 
 /// Somebody listens at the address already.
+///
+/// ```
+/// assert_eq!(p2p_sim::AddressInUse.to_string(), "somebody listens at the address already");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressInUse;
 
+impl fmt::Display for AddressInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("somebody listens at the address already")
+    }
+}
+
+impl Error for AddressInUse {}
+
 /// The connection was reset.
+///
+/// ```
+/// assert_eq!(p2p_sim::BrokenPipe.to_string(), "the connection was reset");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokenPipe;
+
+impl fmt::Display for BrokenPipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was reset")
+    }
+}
+
+impl Error for BrokenPipe {}

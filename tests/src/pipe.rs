@@ -63,6 +63,21 @@ pub(crate) enum Item {
 }
 
 /// What a read gives.
+///
+/// ```
+/// use p2p_sim::{Network, Read, Socket};
+///
+/// /// Reads all that there is; tells whether more may come.
+/// fn drain(net: &mut Network, socket: Socket) -> bool {
+///     loop {
+///         match net.read(socket) {
+///             Read::Data(bytes) => assert!(!bytes.is_empty()),
+///             Read::Nothing => return true,
+///             Read::Eof | Read::Reset => return false,
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     /// The next bytes.

@@ -18,7 +18,9 @@ use crate::ledger::Tally;
 use crate::time::Time;
 use crate::world::World;
 
-pub use catalogue::{bans, grow, hostile, mix, outage, partition, restart, simultaneous, thousand};
+pub use catalogue::{
+    bans, crowd, grow, hostile, mix, outage, partition, restart, simultaneous, thousand,
+};
 pub use specs::{config, diverse_node, node};
 
 /// What happens in a world.
@@ -36,7 +38,7 @@ pub use specs::{config, diverse_node, node};
 pub type Script = fn(&mut World) -> Result<(), Violation>;
 
 /// Every scenario and its name.
-pub const ALL: [(&str, Script); 9] = [
+pub const ALL: [(&str, Script); 10] = [
     ("grow", catalogue::grow),
     ("simultaneous", catalogue::simultaneous),
     ("partition", catalogue::partition),
@@ -45,10 +47,20 @@ pub const ALL: [(&str, Script); 9] = [
     ("restart", catalogue::restart),
     ("bans", catalogue::bans),
     ("hostile", catalogue::hostile),
+    ("crowd", catalogue::crowd),
     ("mix", catalogue::mix),
 ];
 
 /// How a run went.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2p_sim::scenario;
+///
+/// let report = scenario::run("grow", 2).unwrap_or_else(|failure| panic!("{failure}"));
+/// assert!(report.passed >= Duration::from_secs(600));
+/// assert!(report.tally.established > 0 && report.steps > 0);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
@@ -67,6 +79,16 @@ pub struct Report {
 }
 
 /// How a run failed, and how to see it fail again.
+///
+/// ```
+/// use p2p_sim::scenario::{self, Failure};
+///
+/// // What a program of one's own prints that runs scenarios.
+/// if let Err(failure) = scenario::run("grow", 3) {
+///     let Failure { scenario, seed, violation, .. } = *failure;
+///     println!("{scenario} {seed}: {violation}");
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Failure {

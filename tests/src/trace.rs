@@ -58,8 +58,22 @@ impl Trace {
     }
 
     /// Keeps this many of the last lines, instead of 400. The hash is of all of them anyway.
+    ///
+    /// ```
+    /// use p2p_sim::{Time, Trace};
+    ///
+    /// let mut trace = Trace::default();
+    /// (0..5).for_each(|n| trace.line(Time::ZERO, None, format_args!("{n}")));
+    /// trace.keep(2);
+    /// assert_eq!(trace.lines().count(), 2);
+    /// trace.line(Time::ZERO, None, format_args!("5"));
+    /// assert_eq!(trace.lines().last(), Some("00:00:00.000000 world 5"));
+    /// assert_eq!(trace.lines().count(), 2);
+    /// ```
     pub fn keep(&mut self, lines: usize) {
         self.keep = lines.max(1);
+        let too_many = self.kept.len().saturating_sub(self.keep);
+        self.kept.drain(..too_many);
     }
 
     /// The hash of everything so far.

@@ -8,6 +8,7 @@ mod step;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use p2p_core::ManagerConfig;
 use p2p_proto::Hash256;
 
 pub(crate) use event::WorldEvent;
@@ -48,7 +49,33 @@ struct Host {
     what: What,
     /// For when there is an event that wakes it.
     wake: Option<Time>,
-    first_limits: (usize, usize),
+    /// What a node was made with.
+    first_limits: Option<Limits>,
+    is_started: bool,
+}
+
+/// The numbers of connections that an operator changes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    target: usize,
+    max: usize,
+    min_outbound: Option<usize>,
+}
+
+impl Limits {
+    fn of(config: &ManagerConfig) -> Self {
+        Self {
+            target: config.target_connections,
+            max: config.max_connections,
+            min_outbound: config.min_outbound,
+        }
+    }
+
+    fn apply(self, config: &mut ManagerConfig) {
+        config.target_connections = self.target;
+        config.max_connections = self.max;
+        config.min_outbound = self.min_outbound;
+    }
 }
 
 #[derive(Debug)]
@@ -116,11 +143,7 @@ impl World {
         if node.config().enable_listener {
             self.net.dns.known.push(node.address());
         }
-        let limits = (
-            node.config().target_connections,
-            node.config().max_connections,
-        );
-        self.add(ip, What::Node(Box::new(node)), limits)
+        self.add(ip, What::Node(Box::new(node)))
     }
 
     /// A host with any other program, which starts at once. Nobody knows it but those who are
@@ -129,7 +152,7 @@ impl World {
         let id = HostId(self.hosts.len());
         let ip = ip_of(id);
         let program = make(id, ip);
-        self.add(ip, What::Program(program), (0, 0));
+        self.add(ip, What::Program(program));
         self.start(id);
         id
     }
@@ -141,13 +164,18 @@ impl World {
         host
     }
 
-    fn add(&mut self, ip: IpAddr, what: What, first_limits: (usize, usize)) -> HostId {
+    fn add(&mut self, ip: IpAddr, what: What) -> HostId {
         let id = HostId(self.hosts.len());
+        let first_limits = match &what {
+            What::Node(node) => Some(Limits::of(node.config())),
+            What::Program(_) => None,
+        };
         self.net.add_host(ip, id);
         self.hosts.push(Host {
             what,
             wake: None,
             first_limits,
+            is_started: false,
         });
         id
     }
@@ -157,16 +185,20 @@ impl World {
         let Some(there) = self.hosts.get_mut(host.0) else {
             return;
         };
-        if let What::Node(node) = &mut there.what {
-            if node.is_up() {
-                return;
+        match &mut there.what {
+            What::Node(node) if node.is_up() => return,
+            What::Node(node) => {
+                // Somebody has no patience with a shutdown.
+                if node.manager().is_some() {
+                    node.crash(&mut self.net, Crash::Process);
+                }
+                self.net.set_off(host, false);
             }
-            // Somebody has no patience with a shutdown.
-            if node.manager().is_some() {
-                node.crash(&mut self.net, Crash::Process);
-            }
-            self.net.set_cut_off(host, false);
+            // It never goes down.
+            What::Program(_) if there.is_started => return,
+            What::Program(_) => {}
         }
+        there.is_started = true;
         there.what.program().start(&mut self.net);
         self.reschedule(host);
     }
@@ -285,10 +317,8 @@ impl World {
 
     // private
 
-    fn first_limits(&self, host: HostId) -> (usize, usize) {
-        self.hosts
-            .get(host.0)
-            .map_or((0, 0), |host| host.first_limits)
+    fn first_limits(&self, host: HostId) -> Option<Limits> {
+        self.hosts.get(host.0)?.first_limits
     }
 }
 

@@ -46,13 +46,30 @@ impl Network {
         self.lines_changed();
     }
 
-    /// A host's line goes down, or comes back.
+    /// A host's line goes down, or comes back if nothing else holds it down.
     pub fn set_cut_off(&mut self, host: HostId, is_cut_off: bool) {
         match is_cut_off {
             true => self.cut_off.insert(host),
             false => self.cut_off.remove(&host),
         };
         self.lines_changed();
+    }
+
+    /// Every line goes down, or comes back if nothing else holds it down.
+    pub fn set_outage(&mut self, is_on: bool) {
+        self.outage = is_on;
+        self.lines_changed();
+    }
+
+    /// A machine goes off, or is on again. Its line stays as it is.
+    pub(crate) fn set_off(&mut self, host: HostId, is_off: bool) {
+        let changed = match is_off {
+            true => self.off.insert(host),
+            false => self.off.remove(&host),
+        };
+        if changed {
+            self.lines_changed();
+        }
     }
 
     /// Every socket and listener of a host is gone; its peers see resets, or nothing at all.
@@ -98,7 +115,11 @@ impl Network {
     /// Whether no byte passes between two hosts.
     pub fn is_cut(&self, a: HostId, b: HostId) -> bool {
         self.island.contains(&a) != self.island.contains(&b)
-            || (a != b && (self.cut_off.contains(&a) || self.cut_off.contains(&b)))
+            || (a != b && (self.outage || self.is_cut_off(a) || self.is_cut_off(b)))
+    }
+
+    fn is_cut_off(&self, host: HostId) -> bool {
+        self.cut_off.contains(&host) || self.off.contains(&host)
     }
 
     fn lines_changed(&mut self) {

@@ -22,6 +22,8 @@ const MAX_WAKES: u32 = 1000;
 const ONE_READ: usize = 64 * 1024;
 /// Pings, pongs and the like that may wait beyond the limit of the application's messages.
 const CONTROL: u64 = 128 * 1024;
+/// Connections of one IP that may be told at once that there is no room, as the manager has it.
+const OVER_CAPACITY_OF_ONE: usize = 2;
 /// What one source may add to the book, as the manager has it.
 const NAMED_BY_ONE: usize = 4096;
 
@@ -84,15 +86,37 @@ impl Node {
 
     /// After a connection was made. At other times there may be more: a limit that is lowered
     /// closes nobody.
-    pub(super) fn check_slots(&mut self, made: Capacity) {
-        let taken = self.connections().filter(|of| of.capacity == made).count();
-        let most = match made {
-            Capacity::Free => self.config().max_connections,
-            Capacity::Full => self.config().max_over_capacity,
+    pub(super) fn check_slots(&mut self, made: ConnId) {
+        let running = self.running.as_ref();
+        let Some(made) = running.and_then(|running| running.connections.get(&made)) else {
+            return;
         };
-        if taken > most {
-            let what = format!("{taken} connections, {made:?}, at most {most}");
-            self.ledger.breaks(Rule::Slots, what);
+        let (side, capacity, ip) = (made.side, made.capacity, made.address.ip());
+        let (mut taken, mut of_ip, mut pending) = (0, 0, 0);
+        for of in self.connections().filter(|of| of.capacity == capacity) {
+            taken += 1;
+            of_ip += usize::from(of.side == Side::Inbound && of.address.ip() == ip);
+            pending += usize::from(of.is_pending_inbound());
+        }
+        let config = self.config();
+        let slots = (taken, "connections", config.max_connections);
+        let limits = match (capacity, side) {
+            (Capacity::Free, Side::Outbound) => vec![slots],
+            (Capacity::Free, Side::Inbound) => vec![
+                slots,
+                (of_ip, "inbound of one IP", config.max_connections_per_ip()),
+                (pending, "pending inbound", config.max_pending_inbound),
+            ],
+            (Capacity::Full, _) => vec![
+                (taken, "over capacity", config.max_over_capacity),
+                (of_ip, "over capacity of one IP", OVER_CAPACITY_OF_ONE),
+            ],
+        };
+        for (has, what, most) in limits {
+            if has > most {
+                let what = format!("{has} {what}, at most {most}");
+                self.ledger.breaks(Rule::Slots, what);
+            }
         }
     }
 

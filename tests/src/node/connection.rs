@@ -24,6 +24,8 @@ pub(crate) struct NodeConnection {
     pub(crate) listens_at: Option<SocketAddr>,
     /// Since when the manager has it among the peers.
     pub(crate) admitted_at: Option<Time>,
+    /// Whether the manager wants it to end.
+    pub(crate) is_unwanted: bool,
     /// The last number that our application sent, and the last that it heard.
     pub(crate) said: u64,
     pub(crate) heard: u64,
@@ -60,6 +62,7 @@ impl NodeConnection {
             deadline: Some(deadline),
             listens_at: None,
             admitted_at: None,
+            is_unwanted: false,
             said: 0,
             heard: 0,
             latency: None,
@@ -88,6 +91,16 @@ impl NodeConnection {
 
     pub(crate) fn is_admitted(&self) -> bool {
         self.admitted_at.is_some()
+    }
+
+    /// Whether it is admitted, and the manager has not thought better of it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_admitted() && !self.is_unwanted
+    }
+
+    /// Whether somebody dialled us whose handshake is under way.
+    pub(crate) fn is_pending_inbound(&self) -> bool {
+        self.side == Side::Inbound && !self.is_admitted() && !self.is_unwanted
     }
 
     pub(crate) fn is_dialing(&self) -> bool {

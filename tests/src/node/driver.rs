@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use p2p_core::{Action, BatchId, CloseReason, ConnId, DialFailure, Input, Peer, Setup};
 use p2p_proto::{
-    Capacity, Event, Hash256, Initiator, Inventory, InventoryItem, InventoryKind, Message, Side,
+    Event, Hash256, Initiator, Inventory, InventoryItem, InventoryKind, Message, Side,
 };
 use uuid::Uuid;
 
@@ -122,7 +122,7 @@ impl Node {
             running.by_socket.insert(socket, conn);
             running.connections.insert(conn, dialled);
         }
-        self.check_slots(Capacity::Free);
+        self.check_slots(conn);
     }
 
     fn admit(&mut self, net: &Network, now: Instant, conn: ConnId) {
@@ -197,15 +197,19 @@ impl Node {
         let Some(running) = &mut self.running else {
             return;
         };
-        match running.connections.get_mut(&conn).map(|of| &mut of.stage) {
-            Some(Stage::Dialing(_)) => {
+        let Some(of) = running.connections.get_mut(&conn) else {
+            return;
+        };
+        of.is_unwanted = true;
+        match &mut of.stage {
+            Stage::Dialing(_) => {
                 self.dial_failed(net, conn, GIVEN_UP);
             }
-            Some(Stage::Open(open)) => {
+            Stage::Open(open) => {
                 open.protocol.close(now, reason);
                 running.touched.insert(conn);
             }
-            Some(Stage::Lingering(_)) | None => {}
+            Stage::Lingering(_) => {}
         }
     }
 
@@ -359,9 +363,7 @@ impl Node {
     }
 
     fn ended(&mut self, now: Instant, of: &NodeConnection, ended: Ended<'_>, answer: Input) {
-        let connected = self
-            .manager()
-            .map_or(0, |manager| manager.connection_count());
+        let connected = self.connections().filter(|of| of.is_kept()).count();
         let (terms, ledger) = self.judge(now);
         if of.side == Side::Outbound {
             ledger.outbound_ended(terms, of.address, ended, of.is_admitted(), connected);

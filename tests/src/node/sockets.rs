@@ -56,14 +56,14 @@ impl Node {
         match admission {
             Ok(setup) => {
                 net.note(self.host, format_args!("accepts {from} as {}", setup.conn));
-                let (conn, capacity) = (setup.conn, setup.params.capacity);
+                let conn = setup.conn;
                 let accepted = NodeConnection::accepted(socket, setup, now);
                 running.by_socket.insert(socket, conn);
                 running.connections.insert(conn, accepted);
                 running.touched.insert(conn);
                 let (terms, ledger) = self.judge(now);
                 ledger.accepted(terms, from);
-                self.check_slots(capacity);
+                self.check_slots(conn);
             }
             Err(refusal) => {
                 net.note(self.host, format_args!("refuses {from}: {refusal}"));

@@ -26,6 +26,10 @@ const FAULTS: usize = 60;
 const FIXED: usize = 3;
 /// Hostile programs of a mix, each with another trick.
 const HOSTILE: usize = 3;
+/// Hostile programs of each kind in a crowd: enough to fill every limit.
+const CROWD: usize = 3;
+/// More than a crowd can hold.
+const MANY: usize = 500;
 /// Nodes that join after a partition of many: halves that have found their targets each on its own
 /// side have no reason to dial, and who knows neither connects them.
 const NEWCOMERS: usize = 10;
@@ -311,6 +315,39 @@ pub fn hostile(world: &mut World) -> Done {
     )?;
     settle(world)?;
     Ok(())
+}
+
+/// Hostile programs that stay crowd three nodes, one with little room for each IP, one with little
+/// for handshakes, one with little for connections: every limit of what others may hold is met.
+///
+/// # Errors
+/// The first rule that did not hold.
+pub fn crowd(world: &mut World) -> Done {
+    let mut wide = node();
+    wide.config.target_connections = 1;
+    wide.config.max_connections = MANY;
+    wide.config.max_connections_per_ip = Some(MANY);
+    wide.config.max_pending_inbound = MANY;
+    let (mut of_one, mut pending, mut full) = (wide.clone(), wide.clone(), wide);
+    let rng = &mut world.net.rng;
+    of_one.config.max_connections_per_ip = Some(rng.within(2..=4) as usize);
+    pending.config.max_pending_inbound = rng.within(1..=3) as usize;
+    full.config.max_connections = 8;
+    full.config.max_over_capacity = rng.within(1..=8) as usize;
+    let nodes = [of_one, pending, full].map(|spec| world.add_node(spec));
+    let victims = nodes.map(|host| world.address(host));
+    let victims: Vec<_> = victims.into_iter().flatten().collect();
+    // Who shakes hands takes slots, who does not holds up handshakes.
+    for trick in [Trick::PingFlood, Trick::Silence, Trick::HalfHandshake] {
+        for _ in 0..CROWD {
+            world.add_hostile(trick, victims.clone());
+        }
+    }
+    world.run_for(10 * MINUTE)?;
+    let refused = nodes.map(|host| world.node(host).map_or(0, |node| node.tally().refused));
+    world.measured(format!("{refused:?} refused"));
+    let all = refused.iter().all(|&refused| refused > 0);
+    require(world, all, format!("refused {refused:?}"))
 }
 
 /// Thirty nodes and some hostile programs; everything goes wrong for two hours; then nothing does.
