@@ -205,8 +205,11 @@ impl Frame {
                 &self.name,
                 &[&[0; 11], &described[..], &[3, 18]].concat(),
             )?;
-            let sent = [&[0, 0, 4, command, payload.len() as u8], payload].concat();
-            corpus.add("pair_mutator", &self.name, &sent)?;
+            // Its length is one byte.
+            if let Ok(length) = u8::try_from(payload.len()) {
+                let sent = [&[0, 0, 4, command, length], payload].concat();
+                corpus.add("pair_mutator", &self.name, &sent)?;
+            }
         }
         if self.name == "cmpctblock_170" {
             let mut payload = payload.to_vec();

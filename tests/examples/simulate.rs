@@ -58,7 +58,11 @@ fn usage() -> ExitCode {
 /// `7`, or `0..100`, whose end is not among them.
 fn seeds_of(text: &str) -> Option<Range<u64>> {
     match text.split_once("..") {
-        Some((first, end)) => Some(first.parse().ok()?..end.parse().ok()?),
+        Some((first, end)) => {
+            let seeds: Range<u64> = first.parse().ok()?..end.parse().ok()?;
+            // To run nothing would look like success.
+            (!seeds.is_empty()).then_some(seeds)
+        }
         None => {
             let seed: u64 = text.parse().ok()?;
             Some(seed..seed.checked_add(1)?)
