@@ -1,6 +1,6 @@
 //! Files of nodes: JSON and CSV.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -41,29 +41,32 @@ impl Output {
         &self.path
     }
 
-    /// Makes the file, before a long crawl that would be for nothing.
+    /// Makes sure that the file can be written, before a long crawl that would be for nothing. What
+    /// an earlier one found stays there until something takes its place.
     ///
     /// # Errors
     /// Which file cannot be written, and why.
     pub fn create(&self) -> Result<()> {
-        self.file().map(drop)
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path);
+        opened.map(drop).map_err(|error| self.error(&error))
     }
 
-    /// Writes the nodes.
+    /// Writes the nodes, in place of what is there.
     ///
     /// # Errors
     /// As [`create`](Self::create).
     pub fn write(&self, nodes: &[Node]) -> Result<()> {
-        let mut file = BufWriter::new(self.file()?);
+        let file = File::create(&self.path).map_err(|error| self.error(&error))?;
+        let mut file = BufWriter::new(file);
         let written = match self.form {
             Form::Json => write_json(nodes, &mut file),
             Form::Csv => write_csv(nodes, &mut file),
         };
         written.map_err(|error| self.error(&error))
-    }
-
-    fn file(&self) -> Result<File> {
-        File::create(&self.path).map_err(|error| self.error(&error))
     }
 
     fn error(&self, error: &dyn std::fmt::Display) -> Box<dyn std::error::Error + Send + Sync> {
@@ -130,6 +133,23 @@ mod tests {
     #[test]
     fn no_agent_is_computed_by_a_spreadsheet() {
         assert!(csv_of(node("=1+1")).contains(",'=1+1,"));
+    }
+
+    #[test]
+    fn what_was_found_before_stays_until_something_is_written() {
+        let name = format!("p2p-crawl-{}.json", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let output: Output = path.to_str().unwrap().parse().unwrap();
+        let text = || std::fs::read_to_string(&path).unwrap();
+        output.create().unwrap();
+        assert_eq!(text(), "");
+        output.write(&[node("/a/")]).unwrap();
+        let before = text();
+        output.create().unwrap();
+        assert_eq!(text(), before);
+        output.write(&[]).unwrap();
+        assert_eq!(text(), "[]\n");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

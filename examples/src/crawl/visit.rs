@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use p2p_proto::{
-    Capacity, Clock, CloseReason, Config, Connection, Event, Message, NetworkFailure, Params, Side,
+    Addr, Capacity, Clock, CloseReason, Config, Connection, Event, MAX_ADDR, Message,
+    NetworkFailure, Params, Side,
 };
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest visit, whatever the node does.
 const VISIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Addresses that are taken of one visit: an answer has at most `MAX_ADDR`, a few may come unasked,
+/// and a node may name them without end.
+const MAX_NAMED: usize = 4 * MAX_ADDR;
 
 /// What was found at an address.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -167,8 +171,7 @@ impl Visit {
                 self.leave_at = Some(now + ANSWER_TIMEOUT);
             }
             Event::Message(Message::Addr(addr)) => {
-                let addresses = addr.iter().map(|entry| entry.address.socket_addr());
-                self.named.extend(addresses);
+                take_named(&mut self.named, &addr);
                 // A single address is the node's own, which it tells everybody unasked.
                 self.is_answered |= addr.len() != 1;
             }
@@ -202,5 +205,31 @@ impl Visit {
                 Ok(())
             }
         }
+    }
+}
+
+fn take_named(named: &mut Vec<SocketAddr>, addr: &Addr) {
+    let room = MAX_NAMED.saturating_sub(named.len());
+    let addresses = addr.iter().map(|entry| entry.address.socket_addr());
+    named.extend(addresses.take(room));
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_proto::{NetworkAddress, TimedAddress};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_names_addresses_without_end_fills_no_memory() {
+        let entry = TimedAddress {
+            time: 0,
+            address: NetworkAddress::UNSPECIFIED,
+        };
+        let mut named = Vec::new();
+        for entries in [1, MAX_ADDR, 1, MAX_ADDR, MAX_ADDR, MAX_ADDR, MAX_ADDR] {
+            take_named(&mut named, &Addr::new(vec![entry; entries]).unwrap());
+        }
+        assert_eq!(named.len(), MAX_NAMED);
     }
 }
