@@ -29,10 +29,29 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+/// How long a node may take to answer `getaddr`: it sends `addr` at times that it draws, every 30
+/// seconds on average, and one in four hundred answers takes longer than this.
+const ADDR_PATIENCE: Duration = Duration::from_secs(180);
+
 /// The node that the tests talk to; one of their own ends with them.
 struct TestNode {
     address: SocketAddr,
-    _own: Option<ForeignNode>,
+    own: Option<ForeignNode>,
+}
+
+impl TestNode {
+    /// Waits until the node has had this command from us, if it is one that says so.
+    async fn wait_until_it_gets(self, command: &'static str) {
+        let Some(own) = self.own else {
+            return;
+        };
+        let wait = move || {
+            own.wait_for(command, |line| {
+                line["event"] == "recv" && line["cmd"] == command
+            })
+        };
+        tokio::task::spawn_blocking(wait).await.unwrap();
+    }
 }
 
 /// The network of the node.
@@ -65,7 +84,7 @@ fn get_test_node_address() -> TestNode {
         let own = ForeignNode::start(Listener::Bcash, &options);
         return TestNode {
             address: SocketAddr::from(([127, 0, 0, 1], own.port)),
-            _own: Some(own),
+            own: Some(own),
         };
     };
     let port = get_test_network().default_port();
@@ -75,7 +94,7 @@ fn get_test_node_address() -> TestNode {
     let address = found.ok().and_then(|mut found| found.next());
     TestNode {
         address: address.expect("BSV_TEST_NODE is a name or an address"),
-        _own: None,
+        own: None,
     }
 }
 
@@ -112,7 +131,15 @@ async fn connect(config: ManagerConfig) -> Connected {
     }
 }
 
-async fn wait_for<T>(events: &mut Events, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+async fn wait_for<T>(events: &mut Events, pick: impl FnMut(&Event) -> Option<T>) -> T {
+    wait_within(PATIENCE, events, pick).await
+}
+
+async fn wait_within<T>(
+    patience: Duration,
+    events: &mut Events,
+    mut pick: impl FnMut(&Event) -> Option<T>,
+) -> T {
     let search = async {
         loop {
             if let Some(found) = pick(&events.recv().await.unwrap()) {
@@ -120,7 +147,7 @@ async fn wait_for<T>(events: &mut Events, mut pick: impl FnMut(&Event) -> Option
             }
         }
     };
-    timeout(PATIENCE, search).await.expect("it comes")
+    timeout(patience, search).await.expect("it comes")
 }
 
 async fn control<T>(events: &mut Events, mut pick: impl FnMut(&ControlEvent) -> Option<T>) -> T {
@@ -194,8 +221,7 @@ async fn test_sendheaders_after_handshake() {
         manager,
         peer,
         mut events,
-        node: _node,
-        ..
+        node,
     } = connect(config()).await;
     manager
         .send_message(peer, Message::Ping(Nonce(7)))
@@ -206,6 +232,7 @@ async fn test_sendheaders_after_handshake() {
     })
     .await;
     assert_eq!(manager.get_connection_count(), 1);
+    node.wait_until_it_gets("sendheaders").await;
 }
 
 #[tokio::test]
@@ -237,10 +264,11 @@ async fn test_outbound_connection_lifecycle_with_remote_node() {
         node,
     } = connect(config()).await;
     manager.send_message(peer, Message::GetAddr).await.unwrap();
-    message(&mut events, |message| {
-        matches!(message, Message::Addr(_)).then_some(())
-    })
-    .await;
+    let is_addr = |event: &Event| match event {
+        Event::Message(event) => matches!(event.message, Message::Addr(_)).then_some(()),
+        _ => None,
+    };
+    wait_within(ADDR_PATIENCE, &mut events, is_addr).await;
     manager.disconnect_peer(peer).await.unwrap();
     let (address, reason) = control(&mut events, |event| match event {
         ControlEvent::ConnectionLost {
@@ -281,7 +309,7 @@ async fn test_full_manager_lifecycle_with_remote_node() {
             }
         };
         assert!(
-            !timeout(PATIENCE, answer)
+            !timeout(ADDR_PATIENCE, answer)
                 .await
                 .expect("addresses")
                 .is_empty()
