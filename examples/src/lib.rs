@@ -34,6 +34,9 @@ mod readme_of_store {}
 #[cfg(all(doctest, feature = "guide"))]
 #[doc = include_str!("../../docs/p2p_usage_guide.md")]
 mod guide {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/observability.md")]
+mod observability {}
 
 use std::error::Error;
 use std::io;

@@ -1,5 +1,6 @@
 //! Tests, constants, options and files that pages name are in the tree.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +15,15 @@ fn every_test_that_a_decision_names_exists() {
         .filter_map(|row| row.last())
         .flat_map(|cell| code(cell));
     // A name may stand in the next line.
-    let in_text = page
+    let announced = page
         .text
         .split("Test:")
         .skip(1)
         .filter_map(|rest| code(rest).next());
-    let named: Vec<_> = in_tables.chain(in_text).collect();
-    assert!(named.len() > 20, "{named:?}");
+    // And those of further ones: no other name on the page is as long as a test's.
+    let in_text = code(&page.text).filter(|name| is_long(name));
+    let named: BTreeSet<_> = in_tables.chain(announced).chain(in_text).collect();
+    assert!(named.len() > 40, "{named:?}");
     let source = source();
     for name in named {
         assert!(
@@ -28,6 +31,17 @@ fn every_test_that_a_decision_names_exists() {
             "there is no test {name}"
         );
     }
+}
+
+/// Whether a name is of as many words as those of tests are.
+fn is_long(name: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.split('_').count() >= 5 && name.split('_').all(is_word)
 }
 
 #[test]

@@ -34,8 +34,10 @@ pub enum ConfigError {
         /// What it is.
         value: String,
     },
-    /// Nodes would refuse or ban us for our user agent.
-    #[error("user_agent is {user_agent:?}: nodes ban whose agent holds {pattern:?}")]
+    /// Nodes would refuse or ban us for our user agent, or take us for software of another chain.
+    #[error(
+        "user_agent is {user_agent:?}: it would be taken for another chain's, for it holds {pattern:?}"
+    )]
     BannedOwnUserAgent {
         /// `user_agent`.
         user_agent: String,

@@ -183,6 +183,9 @@ fn test_config_validation_rejects_invalid_limits() {
         ("telemetry_endpoint", |c| {
             c.telemetry_endpoint = Some("http://".into())
         }),
+        ("telemetry_endpoint", |c| {
+            c.telemetry_endpoint = Some("https://collector.example.org:4317".into())
+        }),
         ("connection.connect_timeout", |c| {
             c.connection.connect_timeout = Duration::ZERO
         }),
@@ -276,7 +279,7 @@ fn the_limits_themselves_are_valid() {
         |c| c.dns_seeds = Some(vec!["a".repeat(253)]),
         |c| c.event_channel_capacity = 1 << 20,
         |c| c.event_channel_bytes = 4 << 20,
-        |c| c.telemetry_endpoint = Some("https://collector.example.org:4317".into()),
+        |c| c.telemetry_endpoint = Some("http://collector.example.org:4317".into()),
         |c| c.connection.ping_timeout = Duration::from_secs(100 * 365 * 86_400),
         |c| c.connection.initial_backoff = c.connection.max_backoff,
         |c| c.connection.backoff_multiplier = 1.0,
@@ -293,7 +296,7 @@ fn the_limits_themselves_are_valid() {
 }
 
 #[test]
-fn an_agent_that_nodes_would_ban_is_refused() {
+fn an_agent_that_would_be_taken_for_another_chains_is_refused() {
     for (user_agent, pattern) in [
         ("/my-BCH-wallet:1.0/", "bch"),
         ("/Cashew:1.0/", "cash"),

@@ -200,7 +200,7 @@ impl ManagerConfig {
             rule(
                 "telemetry_endpoint",
                 is_http_url(endpoint),
-                "an http:// or https:// address",
+                "an http:// address",
                 quoted(endpoint),
             )?;
         }
@@ -323,8 +323,6 @@ fn is_host_name(text: &str) -> bool {
 }
 
 fn is_http_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    let rest = text.strip_prefix("http://");
     rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_graphic()) && !rest.is_empty())
 }

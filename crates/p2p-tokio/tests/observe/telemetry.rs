@@ -329,7 +329,7 @@ async fn a_store_and_a_collector_that_both_hang_hold_up_the_end_no_longer_than_o
 
 #[tokio::test]
 async fn what_cannot_be_exported_to_is_refused_and_nothing_changes() {
-    let wrong = exporting(config(), "https://collector.example:4317".into());
+    let wrong = exporting(config(), "http://[::1:4317".into());
     let manager = Manager::builder(wrong.clone()).build().unwrap();
     let error = manager.start().await.unwrap_err();
     assert!(matches!(error, ManagerError::Telemetry { .. }), "{error}");
