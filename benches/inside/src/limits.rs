@@ -6,19 +6,16 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use p2p_proto::{EncodedMessage, Hash256, Network, encode_frame};
+use p2p_proto::Hash256;
 use serde_json::{Value, json};
 
-use crate::{Result, cpu_time, hot};
+use crate::{Result, cpu_time};
 
 /// How long each is repeated for a figure, and how many figures there are: the median counts.
 const ROUND: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 15;
 /// Connections that are made, one after the other.
 const CONNECTS: u32 = 1000;
-/// Connections that a broadcast is for.
-const CONNECTIONS: usize = 1000;
 
 pub(crate) fn measure() -> Result<Value> {
     let hash = |length: usize| {
@@ -27,29 +24,12 @@ pub(crate) fn measure() -> Result<Value> {
             black_box(Hash256::of(black_box(&payload)));
         })
     };
-    let tx = hot::transaction()?;
-    let once = nanos(|| {
-        let message = std::sync::Arc::new(EncodedMessage::new(Network::Regtest, black_box(&tx)));
-        for _ in 0..CONNECTIONS {
-            black_box(message.clone());
-        }
-    });
-    let mut out = BytesMut::new();
-    let each = nanos(|| {
-        for _ in 0..CONNECTIONS {
-            out.clear();
-            encode_frame(Network::Regtest, black_box(&tx), &mut out);
-            black_box(&out);
-        }
-    });
     Ok(json!({
         "hash_8_ns": hash(8),
         "hash_300_ns": hash(300),
         "hash_mib_bytes_per_second": f64::from(1 << 20) / hash(1 << 20) * 1e9,
         "tcp_round_trip_us": round_trip()?.as_secs_f64() * 1e6,
         "connects_per_second": f64::from(CONNECTS) / connects()?.as_secs_f64(),
-        "encode_once_for_1000_ns": once,
-        "encode_for_each_of_1000_ns": each,
     }))
 }
 

@@ -22,7 +22,7 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Double SHA-256 alone, a round trip over TCP, a connect; a broadcast beside its encodings.
+    /// Double SHA-256 alone, a round trip over TCP, a connect.
     Limits,
     /// What the manager takes to choose whom to dial, with this many known peers.
     Decisions {

@@ -29,8 +29,6 @@ const INVS: u64 = 63;
 const ENTRIES: u8 = 8;
 /// Bytes of a block in the mode `blocks`.
 const BLOCK: usize = 1 << 20;
-/// Bytes of a transaction in the mode `broadcast`.
-const TX: usize = 300;
 /// Files beside the connections.
 const OTHER_FILES: u64 = 64;
 
@@ -70,6 +68,9 @@ struct Options {
     /// Bytes of `stream` and `copy`, in MiB.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=16_384))]
     mib: u64,
+    /// Bytes of the transaction of `broadcast`.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(100..=1 << 20))]
+    tx_bytes: u32,
     /// JSON rather than a table.
     #[arg(long)]
     json: bool,
@@ -87,7 +88,7 @@ enum Mode {
     Blocks,
     /// Silence, but for the other end's pings.
     Idle,
-    /// A transaction of 300 bytes, which the peer relays to all connections, its sender too.
+    /// A transaction of `--tx-bytes`, which the peer relays to all connections, its sender too.
     Broadcast,
     /// One block of `--mib`, in an extended frame, on the last connection.
     Stream,
@@ -198,7 +199,7 @@ impl<'a> Run<'a> {
 
     fn run(&mut self, mode: Mode, crowd: &mut Crowd) -> Result<(), String> {
         let time = Duration::from_secs(self.options.seconds);
-        let magic = self.options.magic;
+        let (magic, patience) = (self.options.magic, self.target.patience);
         match mode {
             Mode::Ping | Mode::Inv | Mode::Blocks => {
                 let work = work(mode, magic);
@@ -216,12 +217,15 @@ impl<'a> Run<'a> {
                 self.measure(mode, 0, || crowd.idle(time))
             }
             Mode::Broadcast => {
-                crowd.wait_until_relayed(TX)?;
-                self.measure(mode, 0, || crowd.relay(TX, time))
+                let length = self.options.tx_bytes as usize;
+                crowd.wait_until_relayed(length)?;
+                self.measure(mode, 0, || crowd.relay(length, time))
             }
             Mode::Stream => {
                 let length = self.options.mib << 20;
-                self.measure(mode, length, || stream::block(crowd, magic, length))
+                self.measure(mode, length, || {
+                    stream::block(crowd, magic, length, patience)
+                })
             }
             // Done already.
             Mode::Handshakes | Mode::Copy => Ok(()),

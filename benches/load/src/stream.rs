@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::crowd::{Crowd, Done, Target, connect};
 use crate::wire::{self, Heard, Magic};
@@ -11,9 +11,15 @@ use crate::wire::{self, Heard, Magic};
 const CHUNK: usize = 256 * 1024;
 
 /// Sends a `block` of `length` bytes as an extended frame, and waits for the pong of a ping
-/// behind it.
-pub(crate) fn block(crowd: &mut Crowd, magic: Magic, length: u64) -> Result<Done, String> {
+/// behind it. The peer may take none of it, or say nothing, for as long as `patience`.
+pub(crate) fn block(
+    crowd: &mut Crowd,
+    magic: Magic,
+    length: u64,
+    patience: Duration,
+) -> Result<Done, String> {
     let (mut socket, mut reader) = crowd.take()?;
+    bound(&socket, patience)?;
     let begun = Instant::now();
     write(&mut socket, &wire::extended_header(magic, "block", length))?;
     fill(&mut socket, length)?;
@@ -38,6 +44,7 @@ pub(crate) fn copy(target: &Target, length: u64) -> Result<Done, String> {
     let mut socket = connect(target.address, 0)?;
     let blocking = socket.set_nonblocking(false);
     blocking.map_err(|error| format!("a socket that blocks: {error}"))?;
+    bound(&socket, target.patience)?;
     let begun = Instant::now();
     fill(&mut socket, length)?;
     let ended = socket.shutdown(Shutdown::Write);
@@ -47,6 +54,14 @@ pub(crate) fn copy(target: &Target, length: u64) -> Result<Done, String> {
         messages: 1,
         elapsed: begun.elapsed(),
     })
+}
+
+/// No read and no write waits for longer.
+fn bound(socket: &TcpStream, patience: Duration) -> Result<(), String> {
+    let bounded = socket
+        .set_read_timeout(Some(patience))
+        .and_then(|()| socket.set_write_timeout(Some(patience)));
+    bounded.map_err(|error| format!("a socket that waits so long: {error}"))
 }
 
 fn fill(socket: &mut TcpStream, length: u64) -> Result<(), String> {

@@ -12,6 +12,11 @@ use crate::{Plan, Result};
 /// Bytes that may wait for the subscriber of a streamed block: its memory is part of what is
 /// measured.
 const QUEUE_BYTES: &str = "8388608";
+/// Bytes of an ordinary transaction.
+const SMALL_TX: u32 = 300;
+/// Bytes of a transaction that is dear to hash: what a delivery costs whatever its size is little
+/// beside it, and to encode for each connection would cost more than to write to it.
+const LARGE_TX: u32 = 256 << 10;
 
 /// Medians of runs in turn, so that what else the machine does hits all alike.
 #[derive(Debug)]
@@ -26,7 +31,9 @@ pub(crate) struct Bulk {
     pub(crate) stream_mib: u64,
     /// What a transaction costs for each connection that it is sent to.
     broadcast: Row,
-    broadcast_to: u32,
+    pub(crate) broadcast_to: u32,
+    /// The same with one that is dear to hash.
+    large_broadcast: Row,
 }
 
 pub(crate) fn measure(programs: &Programs, plan: &Plan, progress: &Progress) -> Result<Bulk> {
@@ -51,9 +58,9 @@ pub(crate) fn measure(programs: &Programs, plan: &Plan, progress: &Progress) -> 
         copy.push(row.bytes_per_second.ok_or("no rate")?);
     }
     progress.next(&format!("broadcast to {} connections", plan.broadcast));
-    let peer = programs.serve(&["manager", "--relay"])?;
-    let (count, seconds) = (plan.broadcast.to_string(), plan.seconds.to_string());
-    let report = programs.load(&peer, &["-n", &count, "-s", &seconds, "broadcast"])?;
+    let (broadcast, broadcast_to) = broadcast(programs, plan, SMALL_TX)?;
+    progress.next("the same with a large transaction");
+    let (large_broadcast, _) = self::broadcast(programs, plan, LARGE_TX)?;
     Ok(Bulk {
         managers: median(managers),
         bare: median(bare),
@@ -61,12 +68,41 @@ pub(crate) fn measure(programs: &Programs, plan: &Plan, progress: &Progress) -> 
         copy: median(copy),
         growth,
         stream_mib: plan.stream_mib,
-        broadcast: report.row("broadcast").ok_or("no broadcast")?.clone(),
-        broadcast_to: report.connections,
+        broadcast,
+        broadcast_to,
+        large_broadcast,
     })
 }
 
+/// One transaction after the other, relayed to all; what a delivery cost, and to how many.
+fn broadcast(programs: &Programs, plan: &Plan, bytes: u32) -> Result<(Row, u32)> {
+    let peer = programs.serve(&["manager", "--relay"])?;
+    let [count, seconds, bytes] =
+        [u64::from(plan.broadcast), plan.seconds, bytes.into()].map(|number| number.to_string());
+    let arguments = [
+        "-n",
+        &count,
+        "-s",
+        &seconds,
+        "--tx-bytes",
+        &bytes,
+        "broadcast",
+    ];
+    let report = programs.load(&peer, &arguments)?;
+    let row = report.row("broadcast").ok_or("no broadcast")?.clone();
+    Ok((row, report.connections))
+}
+
 impl Bulk {
+    /// CPU of each delivery of a large transaction, in microseconds.
+    pub(crate) fn large_broadcast_us(&self) -> f64 {
+        self.large_broadcast.cpu_us
+    }
+
+    pub(crate) fn large_bytes(&self) -> u32 {
+        LARGE_TX
+    }
+
     pub(crate) fn table(&self) -> String {
         let megabytes = |rate: f64| format!("{} MB/s", number(rate / 1e6));
         let percent = |part: f64, whole: f64| format!("{:.0} %", part / whole * 100.0);
@@ -102,7 +138,7 @@ impl Bulk {
         );
         format!(
             "{transfers}\nThe peak of memory of the process that received the large block grew by \
-             {:.1} MiB.\n\nA transaction of 300 bytes broadcast to {} connections: {} deliveries a \
+             {:.1} MiB.\n\nA transaction of {SMALL_TX} bytes broadcast to {} connections: {} deliveries a \
              second, {} µs of CPU each, writing to the socket included.\n",
             self.growth as f64 / f64::from(1 << 20),
             number(f64::from(self.broadcast_to)),

@@ -9,6 +9,10 @@ use crate::{Plan, Result};
 /// The library, as its users have it who must miss nothing of what peers announce and send: what
 /// the aims are held to.
 pub(crate) const OURS: &str = "**p2p-tokio**, lossless subscriber to inv, tx, block";
+const EVERYTHING: &str = "p2p-tokio, lossless subscriber to everything";
+const LOSSY: &str = "p2p-tokio, ordinary subscriber to everything, which may miss some";
+/// The library, with whatever subscriber.
+pub(crate) const LIBRARY: [&str; 3] = [OURS, EVERYTHING, LOSSY];
 /// What the aims are beside.
 pub(crate) const THREADS: &str = "thread per peer on `bitcoin`'s codec";
 
@@ -55,16 +59,8 @@ impl Grid {
         let gathered: &[&str] = &["threads", "--gather"];
         for (name, arguments, connections) in [
             (OURS, ours, plan.connections),
-            (
-                "p2p-tokio, lossless subscriber to everything",
-                everything,
-                plan.connections,
-            ),
-            (
-                "p2p-tokio, ordinary subscriber to everything, which may miss some",
-                lossy,
-                plan.connections,
-            ),
+            (EVERYTHING, everything, plan.connections),
+            (LOSSY, lossy, plan.connections),
             (THREADS, threads, plan.threads),
             (GATHERED, gathered, plan.threads),
             (
@@ -147,9 +143,9 @@ impl Grid {
             .collect()
     }
 
-    /// How many of a peer's runs failed.
-    pub(crate) fn failures(&self, peer: &str) -> usize {
-        let lines = self.0.iter().filter(|line| line.peer == peer);
+    /// How many of these peers' runs failed.
+    pub(crate) fn failures(&self, peers: &[&str]) -> usize {
+        let lines = self.0.iter().filter(|line| peers.contains(&line.peer));
         lines.filter(|line| line.report.is_err()).count()
     }
 

@@ -16,8 +16,6 @@ pub(crate) struct Limits {
     hash_mib_bytes_per_second: f64,
     tcp_round_trip_us: f64,
     connects_per_second: f64,
-    pub(crate) encode_once_for_1000_ns: f64,
-    pub(crate) encode_for_each_of_1000_ns: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +54,11 @@ pub(crate) fn decisions(
 }
 
 impl Limits {
+    /// CPU to hash a payload as long as that, in microseconds.
+    pub(crate) fn hash_us(&self, bytes: u32) -> f64 {
+        f64::from(bytes) / self.hash_mib_bytes_per_second * 1e6
+    }
+
     pub(crate) fn table(&self) -> String {
         let row = |what: &str, value: String| [what.to_owned(), value];
         table(

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use grid::Grid;
+use grid::{Grid, LIBRARY};
 use page::Page;
 use programs::Programs;
 use progress::Progress;
@@ -122,5 +122,9 @@ fn run(options: &Options) -> Result<()> {
     decisions.plot(&page)?;
     page.write()?;
     progress.end(&options.page);
-    Ok(())
+    // The page is worth having all the same, and says so too.
+    match grid.failures(&LIBRARY) {
+        0 => Ok(()),
+        failed => Err(format!("{failed} runs of the library failed").into()),
+    }
 }
