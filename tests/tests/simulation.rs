@@ -102,9 +102,14 @@ fn hostile_programs_starve_nobody() {
     print("hostile", &run_seeds("hostile", 2));
 }
 
+#[test]
+fn a_crowd_gets_no_more_room_than_there_is() {
+    print("crowd", &run_seeds("crowd", 20));
+}
+
 /// The trace of [`TRACED`]. It changes with every change of what the state machines do, and is the
 /// same in debug and release.
-const TRACE: &str = "a1b52b547664324c072334017ff448da99d278446d8683e6103fea6ede6ea724";
+const TRACE: &str = "13edbb4b3ae776b4e2a6aa011b200ea008c02ed96b473262eb97ff0e2ad06bff";
 const TRACED: (&str, u64) = ("mix", 1);
 
 #[test]

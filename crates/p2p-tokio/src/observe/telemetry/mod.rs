@@ -176,12 +176,6 @@ impl Telemetry {
 impl Running {
     fn new(settings: Settings, interval: Option<Duration>) -> Result<Self, ManagerError> {
         let refuse = |why: String| ManagerError::Telemetry { why };
-        if let Some(endpoint) = &settings.endpoint
-            && endpoint.starts_with("https://")
-        {
-            let why = "telemetry_endpoint: TLS is the collector's to add, use one near by http://";
-            return Err(refuse(why.into()));
-        }
         // Before the SDK's own threads: it does not take it well if there are none.
         let ender = Ender::spawn(thread::Builder::new())
             .map_err(|error| refuse(format!("enable_telemetry: no thread to be had: {error}")))?;
