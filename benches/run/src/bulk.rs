@@ -58,9 +58,9 @@ pub(crate) fn measure(programs: &Programs, plan: &Plan, progress: &Progress) -> 
         copy.push(row.bytes_per_second.ok_or("no rate")?);
     }
     progress.next(&format!("broadcast to {} connections", plan.broadcast));
-    let (broadcast, broadcast_to) = broadcast(programs, plan, SMALL_TX)?;
+    let (broadcast, broadcast_to) = relayed(programs, plan, SMALL_TX)?;
     progress.next("the same with a large transaction");
-    let (large_broadcast, _) = self::broadcast(programs, plan, LARGE_TX)?;
+    let (large_broadcast, _) = relayed(programs, plan, LARGE_TX)?;
     Ok(Bulk {
         managers: median(managers),
         bare: median(bare),
@@ -75,7 +75,7 @@ pub(crate) fn measure(programs: &Programs, plan: &Plan, progress: &Progress) -> 
 }
 
 /// One transaction after the other, relayed to all; what a delivery cost, and to how many.
-fn broadcast(programs: &Programs, plan: &Plan, bytes: u32) -> Result<(Row, u32)> {
+fn relayed(programs: &Programs, plan: &Plan, bytes: u32) -> Result<(Row, u32)> {
     let peer = programs.serve(&["manager", "--relay"])?;
     let [count, seconds, bytes] =
         [u64::from(plan.broadcast), plan.seconds, bytes.into()].map(|number| number.to_string());
