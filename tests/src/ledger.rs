@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use p2p_core::{ControlEvent, OperatingMode, Timestamp};
 
 use backoff::{Consequence, History, TOLERANCE, consequence, is_failed_dial};
-pub(crate) use backoff::{Ended, Terms};
+pub(crate) use backoff::{Ended, Restarts, Terms};
 
 use crate::invariants::Rule;
 use crate::network::FIRST_EPHEMERAL_PORT;
@@ -125,6 +125,18 @@ impl Ledger {
         self.histories.clear();
         self.ours.clear();
         self.outage = Outage::default();
+    }
+
+    /// The process has begun. Of what the one before remembered, restarts were stored.
+    pub(crate) fn started(
+        &mut self,
+        terms: Terms<'_>,
+        restarts: impl IntoIterator<Item = Restarts>,
+    ) {
+        for restarts in restarts {
+            let history = self.histories.entry(restarts.of).or_default();
+            history.restarted_before(&terms, restarts);
+        }
     }
 
     // dials

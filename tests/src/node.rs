@@ -10,13 +10,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use p2p_core::{
-    BatchId, Command, ConnId, ControlEvent, Input, Manager, ManagerConfig, OperatingMode, Timestamp,
+    BatchId, Command, ConnId, ControlEvent, Input, Manager, ManagerConfig, OperatingMode, Peer,
+    Timestamp,
 };
 use p2p_proto::Clock;
 
 use crate::disk::Disk;
 use crate::invariants::Rule;
-use crate::ledger::{Ledger, Tally, Terms};
+use crate::ledger::{Ledger, Restarts, Tally, Terms};
 use crate::network::{Crash, HostId, Network, Socket, SocketEvent};
 use crate::program::Program;
 use crate::time::{LocalTime, Skew, Time};
@@ -350,6 +351,7 @@ impl Program for Node {
         net.note(self.host, format_args!("starts, knows {}", known.len()));
         let (config, mode) = (self.spec.config.clone(), self.spec.mode.clone());
         let seed = net.rng.seed();
+        let restarts: Vec<_> = known.iter().filter_map(restarts_of).collect();
         let manager = match Manager::new(config, mode, known, seed, clock, now) {
             Ok(manager) => manager,
             Err(error) => {
@@ -371,6 +373,8 @@ impl Program for Node {
             next_chatter: self.spec.chatter.map(|pause| net.now + pause),
             stopped: false,
         });
+        let (terms, ledger) = self.judge(now);
+        ledger.started(terms, restarts);
         self.input(net, Input::Command(Command::Start));
     }
 
@@ -419,4 +423,12 @@ impl Program for Node {
         ];
         others.into_iter().flatten().chain(deadlines).min()
     }
+}
+
+fn restarts_of(peer: &Peer) -> Option<Restarts> {
+    Some(Restarts {
+        of: peer.address(),
+        count: peer.restart_count,
+        since: peer.restart_window_start?,
+    })
 }

@@ -1,6 +1,7 @@
 //! What follows for an address from what it did, by the rules that the manager promises: the
 //! shortest time for which it must be left alone.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use p2p_core::{CloseReason, ConnectionConfig, OperatingMode, Timestamp};
@@ -18,6 +19,15 @@ pub(super) struct History {
     pub(super) written_off: bool,
     restarts: u32,
     window: Option<Instant>,
+}
+
+/// What a store knows of the restarts of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restarts {
+    pub(crate) of: SocketAddr,
+    pub(crate) count: u32,
+    /// When the window began that they are counted in.
+    pub(crate) since: Timestamp,
 }
 
 /// How a connection ended.
@@ -49,6 +59,12 @@ impl History {
         let pause = terms.connection.backoff(self.failures) / 2;
         self.failures = self.failures.saturating_add(1);
         pause
+    }
+
+    pub(super) fn restarted_before(&mut self, terms: &Terms<'_>, restarts: Restarts) {
+        let age = terms.wall.since(restarts.since);
+        self.window = terms.now.checked_sub(age);
+        self.restarts = restarts.count;
     }
 
     pub(super) fn restart(&mut self, terms: &Terms<'_>) -> bool {
