@@ -23,14 +23,8 @@ fn accept(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("accept and close");
     for size in SIZES {
         let mut node = Node::new(size, 0);
-        let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-            bencher.iter(|| {
-                let setup = node.manager.accept(node.now, remote);
-                let conn = setup.expect("there is room").conn;
-                let reason = CloseReason::Requested;
-                node.input(Input::Closed { conn, reason });
-            });
+            bencher.iter(|| accept_and_close(&mut node));
         });
     }
     group.finish();
@@ -42,17 +36,19 @@ fn accept_beside_a_list(criterion: &mut Criterion) {
     for size in [10, 10_000] {
         let list = peers().take(size).map(|peer| peer.address()).collect();
         let mut node = Node::in_mode(OperatingMode::FixedPeerList(list), 0, 0);
-        let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-            bencher.iter(|| {
-                let setup = node.manager.accept(node.now, remote);
-                let conn = setup.expect("there is room").conn;
-                let reason = CloseReason::Requested;
-                node.input(Input::Closed { conn, reason });
-            });
+            bencher.iter(|| accept_and_close(&mut node));
         });
     }
     group.finish();
+}
+
+fn accept_and_close(node: &mut Node) {
+    let remote = SocketAddr::from(([1, 2, 3, 4], 50_000));
+    let setup = node.manager.accept(node.now, remote);
+    let conn = setup.expect("there is room").conn;
+    let reason = CloseReason::Requested;
+    node.input(Input::Closed { conn, reason });
 }
 
 fn dial(criterion: &mut Criterion) {
