@@ -58,9 +58,9 @@ pub struct Config {
     /// Payload bytes a second at which an incoming frame excuses an overdue pong. Default
     /// 1 KiB/s: slower than any line that could carry a block in a day.
     pub min_payload_rate: u64,
-    /// Payloads above this many bytes come out in pieces, and it is also the most that queued
-    /// events may hold before reading stops. Default 4 MiB: more than any message but blocks and
-    /// transactions, little enough for thousands of connections. Below 4096 it counts as that.
+    /// Payloads above this many bytes come out in pieces. Default 4 MiB: more than any message but
+    /// blocks and transactions, little enough for thousands of connections. Below 4096 it counts
+    /// as that.
     pub stream_above: u64,
     /// The longest payloads taken. Default [`Limits::DEFAULT`]; `limits.message` is what our
     /// `protoconf` announces, so no less than 1 MiB.
@@ -69,9 +69,6 @@ pub struct Config {
     /// of any size. Default 8 MiB: several of the largest ordinary messages, and no more for a
     /// peer that does not read.
     pub send_queue_bytes: usize,
-    /// Events that may wait before reading stops. Default 64: a read buffer's worth of small
-    /// messages, so that a burst is one wake-up of the driver. 0 counts as 1.
-    pub event_queue_len: usize,
 }
 
 impl Config {
@@ -97,7 +94,6 @@ impl Config {
             stream_above: 4 << 20,
             limits: Limits::DEFAULT,
             send_queue_bytes: 8 << 20,
-            event_queue_len: 64,
         }
     }
 }

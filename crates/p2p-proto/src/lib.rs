@@ -84,9 +84,9 @@
 //!
 //! Everything is bounded: the decoder keeps nothing but a hash state (a partial payload stays in
 //! the driver's buffer, which grows as bytes arrive), small payloads that come together share
-//! blocks of [`ARENA_BLOCK`], so a message that is kept keeps that much alive, events by [`Config::event_queue_len`] and
-//! [`Config::stream_above`], what is to be sent by [`Config::send_queue_bytes`], unanswered pings
-//! by eight. Nothing is reserved for what a header or a count announces.
+//! blocks of [`ARENA_BLOCK`], so a message that is kept keeps that much alive, one event waits and
+//! no more are made, what is to be sent is bounded by [`Config::send_queue_bytes`], unanswered
+//! pings by eight. Nothing is reserved for what a header or a count announces.
 //!
 //! # Panics
 //!

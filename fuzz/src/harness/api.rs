@@ -109,7 +109,6 @@ fn settings(input: &mut Input<'_>) -> Arc<Config> {
     config.handshake_timeout = input.pick(&durations);
     config.stream_above = input.pick(&[4 << 20, 0, 1, 4096, u64::MAX]);
     config.min_payload_rate = input.pick(&[1024, 0, u64::MAX]);
-    config.event_queue_len = input.pick(&[64, 0, usize::MAX]);
     config.send_queue_bytes = input.pick(&[8 << 20, 0, usize::MAX]);
     config.limits.message = input.pick(&[2_097_152, 0, u64::MAX]);
     config.limits.block = input.pick(&[u64::MAX, 0, 1 << 20]);

@@ -40,7 +40,6 @@ pub(super) struct Probe {
 /// The largest of all settings that the connection has had, and of all that it was given.
 #[derive(Default)]
 struct Bounds {
-    events: usize,
     event_bytes: u64,
     /// An empty queue takes a message of any size.
     messages: u64,
@@ -263,8 +262,8 @@ impl Probe {
                     self.admit(now);
                 }
             }
-            // The question and the end are no queued events.
-            assert!(count <= self.bounds.events + 3, "{count} events");
+            // The question, a piece and the end of its payload, the end.
+            assert!(count <= 4, "{count} events");
             assert!(
                 bytes <= self.bounds.event_bytes + self.longest_read,
                 "{bytes} bytes"
@@ -349,7 +348,6 @@ impl Bounds {
     fn widen(&mut self, config: &Config) {
         let stream_above = config.stream_above.max(HANDSHAKE_PAYLOAD);
         let queue = config.send_queue_bytes as u64;
-        self.events = self.events.max(config.event_queue_len.max(1));
         self.event_bytes = self.event_bytes.max(stream_above);
         self.messages = self.messages.max(queue);
         self.chunks = self.chunks.max(queue);

@@ -38,7 +38,6 @@ pub(super) fn config(bits: u8) -> Config {
     let secs = Duration::from_secs;
     let mut config = Config::new(NETWORK);
     config.stream_above = [4 << 20, 4096, 20_000, 64][choice(0)];
-    config.event_queue_len = [64, 1, 0, 5][choice(2)];
     config.send_queue_bytes = [8 << 20, 0, 1000, 10_000][choice(4)];
     config.ping_interval = [secs(60), secs(1), secs(60), secs(7)][choice(6)];
     config.ping_timeout = [secs(120), secs(120), secs(3), secs(7)][choice(6)];

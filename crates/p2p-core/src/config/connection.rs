@@ -81,9 +81,6 @@ pub struct ConnectionConfig {
     /// 8 MiB: several of the largest ordinary messages, and no more for a peer that does not
     /// read.
     pub send_queue_bytes: usize,
-    /// Events of one connection that may wait before its socket is no longer read. Default 64: a
-    /// read buffer's worth of small messages, so that a burst is one wake-up.
-    pub event_queue_len: usize,
 }
 
 impl Default for ConnectionConfig {
@@ -105,7 +102,6 @@ impl Default for ConnectionConfig {
             max_message_bytes: 2 << 20,
             stream_above: protocol.stream_above,
             send_queue_bytes: protocol.send_queue_bytes,
-            event_queue_len: protocol.event_queue_len,
         }
     }
 }
@@ -141,6 +137,5 @@ impl ConnectionConfig {
             ..Limits::DEFAULT
         };
         protocol.send_queue_bytes = self.send_queue_bytes;
-        protocol.event_queue_len = self.event_queue_len;
     }
 }

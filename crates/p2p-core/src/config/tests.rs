@@ -243,9 +243,6 @@ fn test_config_validation_rejects_invalid_limits() {
         ("connection.send_queue_bytes", |c| {
             c.connection.send_queue_bytes = 0
         }),
-        ("connection.event_queue_len", |c| {
-            c.connection.event_queue_len = 0
-        }),
     ] {
         let error = with(change).validate().unwrap_err();
         let text = error.to_string();
@@ -428,7 +425,6 @@ fn every_setting_reaches_the_protocol() {
             max_message_bytes: 5 << 20,
             stream_above: 6 << 20,
             send_queue_bytes: 7,
-            event_queue_len: 8,
             ..ConnectionConfig::default()
         };
     });
@@ -446,10 +442,7 @@ fn every_setting_reaches_the_protocol() {
     assert_eq!(protocol.limits.message, 5 << 20);
     assert_eq!(protocol.limits.block, Limits::DEFAULT.block);
     assert_eq!(protocol.stream_above, 6 << 20);
-    assert_eq!(
-        (protocol.send_queue_bytes, protocol.event_queue_len),
-        (7, 8)
-    );
+    assert_eq!(protocol.send_queue_bytes, 7);
 
     let admits = |agent: &'static str| {
         let mut version = Version::minimal(70016, 0, NetworkAddress::UNSPECIFIED);

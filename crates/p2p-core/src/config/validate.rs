@@ -276,8 +276,7 @@ impl ConnectionConfig {
             "at least 4096, so that no message of the handshake is streamed",
             self.stream_above,
         )?;
-        at_least_one("connection.send_queue_bytes", self.send_queue_bytes)?;
-        at_least_one("connection.event_queue_len", self.event_queue_len)
+        at_least_one("connection.send_queue_bytes", self.send_queue_bytes)
     }
 }
 

@@ -151,8 +151,7 @@ impl Connection {
         reason = "all other messages are the application's"
     )]
     fn frame(&mut self, command: Command, body: Body<'_>) {
-        let bytes = body.as_bytes().len();
-        let length = bytes as u64;
+        let length = body.as_bytes().len() as u64;
         let checksum = body.checksum();
         let message = match body.decode_into(&mut self.arena, command) {
             Ok(message) => message,
@@ -181,26 +180,21 @@ impl Connection {
             }
             _ => {}
         }
-        self.push_event(Event::Message(message), bytes);
+        self.events.push_back(Event::Message(message));
     }
 
     fn payload(&mut self, event: PayloadEvent) {
-        let bytes = match &event {
-            PayloadEvent::Begin { command, length } => {
-                self.count_received(*command, *length);
-                self.streaming = *command;
-                0
-            }
-            PayloadEvent::Chunk(chunk) => chunk.len(),
-            PayloadEvent::End { .. } => 0,
-        };
+        if let PayloadEvent::Begin { command, length } = event {
+            self.count_received(command, length);
+            self.streaming = command;
+        }
         let bad = matches!(
             event,
             PayloadEvent::End {
                 checksum_ok: Some(false)
             }
         );
-        self.push_event(Event::Payload(event), bytes);
+        self.events.push_back(Event::Payload(event));
         if bad {
             self.stats.discarded += 1;
             self.offend(Offence::BadChecksum(self.streaming));
@@ -271,7 +265,7 @@ impl Connection {
             length,
             why,
         };
-        self.push_event(Event::Discarded(discarded), 0);
+        self.events.push_back(Event::Discarded(discarded));
     }
 
     fn offend(&mut self, offence: Offence) {

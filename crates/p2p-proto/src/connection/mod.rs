@@ -102,8 +102,7 @@ pub struct Connection {
     pinger: Pinger,
     budget: Budget,
     out: SendQueue,
-    events: VecDeque<(Event, usize)>,
-    event_bytes: usize,
+    events: VecDeque<Event>,
     peer: Peer,
     /// The limit that our protoconf tells, in bytes.
     announced: u32,
@@ -113,7 +112,7 @@ pub struct Connection {
     streaming: Command,
     timers: Timers,
     ping_out: PingOut,
-    /// Since when events are too many to read on: the peer's clock stands still.
+    /// Since when an event waits: nothing is read meanwhile, and the peer's clock stands still.
     blocked_since: Option<Instant>,
     /// The decoder's count of bytes that have excused a late pong.
     excused_bytes: u64,
@@ -155,7 +154,6 @@ impl Connection {
             budget: Budget::new(now),
             out: SendQueue::new(config.network),
             events: VecDeque::new(),
-            event_bytes: 0,
             peer: Peer::default(),
             announced: u32::try_from(effective(&config.limits).message).unwrap_or(u32::MAX),
             first_frame: true,
@@ -182,8 +180,10 @@ impl Connection {
 
     // inputs
 
-    /// Takes what it can use from the front of `bytes` and leaves the rest: a frame that is not
-    /// complete, or, when [`wants_read`](Self::wants_read) has turned false, whatever follows.
+    /// Takes what it can use from the front of `bytes`, up to the next event, and leaves the rest:
+    /// a frame that is not complete, or, when [`wants_read`](Self::wants_read) has turned false,
+    /// whatever follows. So messages are decoded one by one, as they are asked for, and an
+    /// application that has no time holds bytes and not messages.
     pub fn receive(&mut self, now: Instant, bytes: &mut BytesMut) {
         self.at(now);
         let before = bytes.len();
@@ -231,7 +231,6 @@ impl Connection {
         self.decoder.set_stream_above(stream_above(&config));
         self.pinger.reschedule(now, config.ping_interval);
         self.config = config;
-        self.note_blocked();
     }
 
     /// Ends the connection; the first reason wins. This is also how the driver reports the end
@@ -257,7 +256,6 @@ impl Connection {
         }
         if !matches!(self.phase, Phase::Connected) {
             self.events.clear();
-            self.event_bytes = 0;
         }
         self.timers = Timers {
             flush: (self.out.unwritten() > 0).then(|| now + FLUSH_TIMEOUT),
@@ -273,7 +271,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Handshaking | Phase::Closed => None,
             Phase::AwaitingAdmission(ready) => ready.take().map(Event::Ready),
-            Phase::Connected => self.pop_event(),
+            Phase::Connected => self.events.pop_front(),
             Phase::Closing(reason) => {
                 if self.events.is_empty() && self.out.unwritten() == 0 {
                     let reason = reason.clone();
@@ -281,7 +279,7 @@ impl Connection {
                     self.timers = Timers::default();
                     return Some(Event::Closed(reason));
                 }
-                self.pop_event()
+                self.events.pop_front()
             }
         }
     }
@@ -294,14 +292,10 @@ impl Connection {
 
     // getters
 
-    /// Whether bytes from the socket are wanted now.
+    /// Whether bytes from the socket are wanted now: not while an event waits, nor while the peer
+    /// does not read what it has asked for.
     pub fn wants_read(&self) -> bool {
         !self.is_closing() && !self.is_blocked() && self.out.control_len() < MAX_CONTROL_BYTES
-    }
-
-    /// Events that wait for [`poll_event`](Self::poll_event).
-    pub fn waiting_events(&self) -> usize {
-        self.events.len()
     }
 
     /// Whether the connection has ended or is about to.
@@ -355,19 +349,6 @@ impl Connection {
     /// The peer's address, as given at construction.
     pub fn remote(&self) -> std::net::SocketAddr {
         self.params.remote
-    }
-
-    // private
-
-    fn push_event(&mut self, event: Event, bytes: usize) {
-        self.event_bytes += bytes;
-        self.events.push_back((event, bytes));
-    }
-
-    fn pop_event(&mut self) -> Option<Event> {
-        let (event, bytes) = self.events.pop_front()?;
-        self.event_bytes -= bytes;
-        Some(event)
     }
 }
 

@@ -91,18 +91,16 @@ impl Connection {
         if self.is_blocked() {
             return;
         }
-        if let Some(since) = self.blocked_since.take() {
+        if let Some(since) = self.blocked_since.take()
+            && since < now
+        {
             self.pinger.stood_still(since, now);
         }
     }
 
     pub(super) fn is_blocked(&self) -> bool {
         // Nothing can be drained yet: a wait would never end. One protoconf is all that is kept.
-        if matches!(self.phase, Phase::Handshaking) {
-            return false;
-        }
-        self.events.len() >= self.config.event_queue_len.max(1)
-            || self.event_bytes as u64 > self.config.stream_above
+        !matches!(self.phase, Phase::Handshaking) && !self.events.is_empty()
     }
 
     pub(super) fn note_blocked(&mut self) {

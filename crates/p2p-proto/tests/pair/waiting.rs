@@ -1,27 +1,22 @@
 //! What waits, and how much of it may.
 
 use bytes::BytesMut;
-use p2p_proto::{CloseReason, Config, Side};
+use p2p_proto::{CloseReason, Side};
 
 use crate::closes_with;
-use crate::support::driver::{Driver, NETWORK, config, frame, ping, pong, secs, unknown, version};
+use crate::support::driver::{Driver, NETWORK, config, frame, ping, pong, secs, unknown};
 
 #[test]
-fn reading_stops_when_events_are_too_many_and_nothing_is_lost() {
-    let queue = config().event_queue_len;
+fn nothing_is_read_while_an_event_waits_and_nothing_is_lost() {
     let mut driver = Driver::connected(Side::Inbound);
     driver.drains = false;
     let mut stream = BytesMut::new();
-    for nonce in 0..3 * queue as u64 {
+    for nonce in 0..3 {
         stream.extend_from_slice(&frame(NETWORK, &pong(nonce)));
     }
     driver.receive(&stream);
     assert!(!driver.connection.wants_read());
-    assert_eq!(
-        driver.unread(),
-        stream.len() / 3 * 2,
-        "a queue's worth was taken"
-    );
+    assert_eq!(driver.unread(), stream.len() / 3 * 2, "one was taken");
     let mut more = BytesMut::from(&b"more"[..]);
     driver.connection.receive(driver.now, &mut more);
     assert_eq!(more[..], b"more"[..]);
@@ -30,27 +25,7 @@ fn reading_stops_when_events_are_too_many_and_nothing_is_lost() {
     driver.settle();
     assert!(driver.connection.wants_read());
     assert_eq!(driver.unread(), 0);
-    let nonces: Vec<_> = (0..3 * queue as u64).map(pong).collect();
-    assert!(driver.heard().into_iter().eq(&nonces));
-}
-
-#[test]
-fn reading_stops_when_events_hold_too_many_bytes() {
-    let config = Config {
-        stream_above: 100_000,
-        ..config()
-    };
-    let mut driver = Driver::connected_with(config, Side::Inbound, version());
-    driver.drains = false;
-    let one = unknown("whatever", vec![7; 60_000]);
-    for _ in 0..5 {
-        driver.hear(&one);
-    }
-    assert!(!driver.connection.wants_read());
-    assert_eq!(driver.unread(), 3 * (60_000 + 24));
-    driver.drains = true;
-    driver.settle();
-    assert_eq!(driver.heard(), [&one; 5]);
+    assert_eq!(driver.heard(), [&pong(0), &pong(1), &pong(2)]);
 }
 
 #[test]

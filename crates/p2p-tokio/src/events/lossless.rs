@@ -55,17 +55,21 @@ impl Room {
     /// A batch was taken out. Its room is given back with that of others, half of all at once:
     /// a connection that waits is woken for many events and not for each.
     pub(super) fn took(&self, batch: Space, taken: &mut Space) {
-        taken.slots = taken.slots.saturating_add(batch.slots);
-        taken.bytes = taken.bytes.saturating_add(batch.bytes);
-        if taken.slots >= self.half_of_slots() || taken.bytes >= self.half_of_bytes() {
+        taken.add(batch);
+        if self.is_half_of_it(*taken) {
             self.give_back(taken);
         }
     }
 
     pub(super) fn give_back(&self, taken: &mut Space) {
         let Space { slots, bytes } = std::mem::take(taken);
-        self.slots.add_permits(slots as usize);
-        self.bytes.add_permits(bytes as usize);
+        // Not for nothing: it locks.
+        if slots > 0 {
+            self.slots.add_permits(slots as usize);
+        }
+        if bytes > 0 {
+            self.bytes.add_permits(bytes as usize);
+        }
     }
 
     /// The subscriber has gone: nobody waits for it.
@@ -74,28 +78,27 @@ impl Room {
         self.bytes.close();
     }
 
-    /// How many of these events, which have so many bytes together, may go into the queue as one
-    /// batch, and what they take: one at least, and no more than half of the room, so that it is
-    /// filled while it is emptied.
-    pub(super) fn batch(&self, events: &[PeerEvent], all_bytes: usize) -> (usize, Space) {
-        let all = Space {
-            slots: u32::try_from(events.len()).unwrap_or(u32::MAX),
-            bytes: u32::try_from(all_bytes).unwrap_or(u32::MAX),
-        };
-        if all.slots <= self.half_of_slots() && all.bytes <= self.half_of_bytes() {
-            return (events.len(), all);
+    /// What an event takes: one with more bytes than there are goes alone.
+    pub(super) fn of(&self, event: &PeerEvent) -> Space {
+        let bytes = u32::try_from(event.bytes()).unwrap_or(u32::MAX);
+        Space {
+            slots: 1,
+            bytes: bytes.min(self.all_bytes),
         }
-        let mut space = Space::default();
-        for event in events {
-            let bytes = space.bytes.saturating_add(self.bytes_of(event));
-            let fits = space.slots < self.half_of_slots() && bytes <= self.half_of_bytes();
-            if space.slots > 0 && !fits {
-                break;
-            }
-            space.bytes = bytes;
-            space.slots += 1;
+    }
+
+    /// Room for so many events of so many bytes, but no more than half of all.
+    pub(super) fn half_at_most(&self, events: usize, bytes: usize) -> Space {
+        let at_most = |n: usize, most: u32| u32::try_from(n).map_or(most, |n| n.min(most));
+        Space {
+            slots: at_most(events, self.half_of_slots()),
+            bytes: at_most(bytes, self.half_of_bytes()),
         }
-        (space.slots as usize, space)
+    }
+
+    /// Whether that is half of all there is, or more.
+    pub(super) fn is_half_of_it(&self, space: Space) -> bool {
+        space.slots >= self.half_of_slots() || space.bytes >= self.half_of_bytes()
     }
 
     /// Takes room if it is there; whether it was.
@@ -139,10 +142,32 @@ impl Room {
     fn half_of_bytes(&self) -> u32 {
         self.all_bytes.div_ceil(2)
     }
+}
 
-    /// What an event takes of the bytes: one that is larger than all of them goes alone.
-    fn bytes_of(&self, event: &PeerEvent) -> u32 {
-        u32::try_from(event.bytes()).map_or(self.all_bytes, |bytes| bytes.min(self.all_bytes))
+impl Space {
+    pub(super) fn events(self) -> usize {
+        self.slots as usize
+    }
+
+    pub(super) fn covers(self, other: Self) -> bool {
+        self.slots >= other.slots && self.bytes >= other.bytes
+    }
+
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            slots: self.slots.max(other.slots),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.slots = self.slots.saturating_add(other.slots);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    pub(super) fn remove(&mut self, other: Self) {
+        self.slots = self.slots.saturating_sub(other.slots);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
     }
 }
 

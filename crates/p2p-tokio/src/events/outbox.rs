@@ -1,5 +1,6 @@
 //! What one connection has to tell lossless subscribers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -12,14 +13,20 @@ use super::lossless::{Batch, Gone, Lossless, Space};
 const BATCH: usize = 64;
 /// Bytes from which on they go at once: a large payload is worth a batch of its own.
 const BATCH_BYTES: usize = 64 << 10;
+/// The header of a message, which is no part of its event.
+const HEADER: usize = 24;
 
-/// Events of one connection on their way to lossless subscribers, in order. While some of them
-/// find no room, nothing further is to be told.
+/// Events of one connection on their way to lossless subscribers, in order. While one of them
+/// finds no room, nothing further is to be told.
+///
+/// The first event of a batch takes the room for all that is likely to follow it. So a connection
+/// that must wait does so with one event, and with bytes that nobody has looked at: to make events
+/// of them ahead of time would have them fall out of the caches before they are handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     parcels: Vec<Parcel>,
-    /// How many events are likely to come.
-    expected: usize,
+    /// Bytes that have come, and of which events are still to be made.
+    behind: usize,
     is_blocked: bool,
 }
 
@@ -27,14 +34,20 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Parcel {
     to: Arc<Lossless>,
+    /// Events that have room.
     events: Vec<PeerEvent>,
-    bytes: usize,
+    /// What they take of it.
+    space: Space,
+    /// Room for those that are likely to follow.
+    ahead: Space,
+    /// Events that have found no room.
+    waiting: VecDeque<PeerEvent>,
 }
 
 impl Outbox {
-    /// About so many events come before [`flush`](Self::flush).
-    pub(crate) fn expect(&mut self, events: usize) {
-        self.expected = events.min(BATCH);
+    /// So many bytes have come of which the next events will be made.
+    pub(crate) fn expect(&mut self, behind: usize) {
+        self.behind = behind;
     }
 
     pub(super) fn push(&mut self, to: &Arc<Lossless>, event: PeerEvent) {
@@ -42,50 +55,39 @@ impl Outbox {
         let i = match self.parcels.iter().position(is_for) {
             Some(i) => i,
             None => {
-                self.parcels.push(Parcel {
-                    to: Arc::clone(to),
-                    events: Vec::new(),
-                    bytes: 0,
-                });
+                self.parcels.push(Parcel::new(to));
                 self.parcels.len() - 1
             }
         };
         let parcel = &mut self.parcels[i];
-        if parcel.events.is_empty() {
-            parcel.events.reserve_exact(self.expected);
-        }
-        parcel.bytes += event.bytes();
-        parcel.events.push(event);
-        if parcel.events.len() >= BATCH || parcel.bytes >= BATCH_BYTES {
-            self.is_blocked |= !parcel.hand_over();
-        }
+        parcel.push(event, self.behind);
+        self.is_blocked |= parcel.is_blocked();
     }
 
-    /// Hands over what there is room for.
+    /// Hands over all that has room. To be called before anything is waited for: no room is kept
+    /// from others meanwhile.
     pub(crate) fn flush(&mut self) {
-        self.is_blocked = false;
         for parcel in &mut self.parcels {
-            self.is_blocked |= !parcel.hand_over();
+            parcel.send();
+            parcel.to.room.give_back(&mut parcel.ahead);
         }
     }
 
-    /// Whether events have found no room.
+    /// Whether an event has found no room.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
-    /// Waits until there is room for some of those that found none, and hands them over. Nothing
-    /// is lost if this is dropped before.
-    pub(crate) async fn deliver(&mut self) {
-        let blocked = self
-            .parcels
-            .iter_mut()
-            .filter(|parcel| !parcel.events.is_empty());
-        let mut waits: FuturesUnordered<_> = blocked.map(Parcel::wait).collect();
+    /// Waits until there is room for some of those that found none. Nothing is lost if this is
+    /// dropped before.
+    pub(crate) async fn wait(&mut self) {
+        let behind = self.behind;
+        let blocked = self.parcels.iter_mut().filter(|parcel| parcel.is_blocked());
+        let mut waits: FuturesUnordered<_> = blocked.map(|parcel| parcel.wait(behind)).collect();
         // Whoever has room first: one that never reads keeps nothing from the others.
         waits.next().await;
         drop(waits);
-        self.flush();
+        self.is_blocked = self.parcels.iter().any(Parcel::is_blocked);
     }
 
     /// Gives the memory back that an idle connection does not need.
@@ -97,46 +99,97 @@ impl Outbox {
 }
 
 impl Parcel {
-    /// Hands over what there is room for; whether that is all.
-    fn hand_over(&mut self) -> bool {
-        while !self.events.is_empty() {
-            let (count, space) = self.to.room.batch(&self.events, self.bytes);
-            match self.to.room.try_take(space) {
-                Ok(true) => self.send(count, space),
-                Ok(false) => return false,
-                Err(Gone) => self.discard(),
+    fn new(to: &Arc<Lossless>) -> Self {
+        Self {
+            to: Arc::clone(to),
+            events: Vec::new(),
+            space: Space::default(),
+            ahead: Space::default(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn push(&mut self, event: PeerEvent, behind: usize) {
+        if self.is_blocked() {
+            return self.waiting.push_back(event);
+        }
+        let space = self.to.room.of(&event);
+        if !self.ahead.covers(space) {
+            let likely = self.likely(&event, behind);
+            match self.to.room.try_take(likely) {
+                Ok(true) => self.ahead.add(likely),
+                Ok(false) => return self.waiting.push_back(event),
+                Err(Gone) => return self.discard(),
             }
         }
-        true
+        self.add(event, space);
     }
 
-    async fn wait(&mut self) {
-        let (count, space) = self.to.room.batch(&self.events, self.bytes);
-        match self.to.room.take(space).await {
-            Ok(()) => self.send(count, space),
-            Err(Gone) => self.discard(),
+    async fn wait(&mut self, behind: usize) {
+        let Some(first) = self.waiting.front() else {
+            return;
+        };
+        let likely = self.likely(first, behind);
+        match self.to.room.take(likely).await {
+            Ok(()) => self.ahead.add(likely),
+            Err(Gone) => return self.discard(),
+        }
+        while let Some(event) = self.waiting.front() {
+            let space = self.to.room.of(event);
+            if !self.ahead.covers(space) {
+                return;
+            }
+            if let Some(event) = self.waiting.pop_front() {
+                self.add(event, space);
+            }
         }
     }
 
-    /// Puts the first of them into the queue. The room for them is taken.
-    fn send(&mut self, count: usize, space: Space) {
-        let mut events: Vec<PeerEvent> = if count == self.events.len() {
-            std::mem::take(&mut self.events)
-        } else {
-            self.events.drain(..count).collect()
-        };
+    /// The room that an event takes, with all those that wait and all that is behind them, if they
+    /// are like it: no more than a batch, nor than half of what there is, so that the queue is
+    /// filled while it is emptied.
+    fn likely(&self, event: &PeerEvent, behind: usize) -> Space {
+        let events = self.waiting.len().max(1) + behind / (event.bytes() + HEADER);
+        let waiting: usize = self.waiting.iter().map(PeerEvent::bytes).sum();
+        let room = &self.to.room;
+        room.half_at_most(events.min(BATCH), (waiting + behind).min(BATCH_BYTES))
+            .max(room.of(event))
+    }
+
+    /// Puts an event to those that have room: it takes it from what is ahead.
+    fn add(&mut self, event: PeerEvent, space: Space) {
+        if self.events.is_empty() {
+            self.events.reserve_exact(self.ahead.events());
+        }
+        self.ahead.remove(space);
+        self.space.add(space);
+        self.events.push(event);
+        if self.events.len() >= BATCH || self.to.room.is_half_of_it(self.space) {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        let mut events = std::mem::take(&mut self.events);
         // It may wait for long, and others with it.
         if events.len() < events.capacity() / 2 {
             events.shrink_to_fit();
         }
-        self.bytes = self.events.iter().map(PeerEvent::bytes).sum();
+        let space = std::mem::take(&mut self.space);
         // There are no more batches than there are slots: it fits, unless the subscriber has gone.
         let _ = self.to.queue.try_send(Batch { events, space });
     }
 
+    /// The subscriber has gone.
     fn discard(&mut self) {
-        self.events = Vec::new();
-        self.bytes = 0;
+        *self = Self::new(&self.to);
     }
 }
 
@@ -177,6 +230,18 @@ mod tests {
                 let event = BitcoinMessageEvent::new(peer_id, address, message);
                 self.publisher.message(event, &mut self.outbox);
             }
+        }
+
+        /// Hands over what has found room by now; whether any has.
+        fn deliver(&mut self) -> bool {
+            let has_room = self.outbox.wait().now_or_never().is_some();
+            self.outbox.flush();
+            has_room
+        }
+
+        fn begin(&mut self) {
+            self.publisher.established(self.source, &mut self.outbox);
+            self.outbox.flush();
         }
 
         fn end(&mut self) {
@@ -233,6 +298,64 @@ mod tests {
     }
 
     #[test]
+    fn the_first_event_takes_room_for_what_is_behind_it() {
+        let registry = registry(1 << 20);
+        let mut events = registry.subscribe_lossless(Filter::all(), 20);
+        let mut talker = Talker::new(&registry);
+        let free = |events: &LosslessEvents| events.room.free().0;
+        talker.begin();
+        assert_eq!(take(&mut events, 9).len(), 1);
+        // Pings of 32 bytes.
+        talker.outbox.expect(4 * 32);
+        talker.say([0]);
+        assert_eq!(free(&events), 15);
+        talker.say(1..5);
+        assert_eq!(free(&events), 15, "taken once");
+        talker.outbox.flush();
+        assert_eq!(free(&events), 15);
+        assert_eq!(take(&mut events, 9).len(), 5);
+        assert_eq!(free(&events), 20);
+
+        // No more than half, and what was not needed comes back.
+        talker.outbox.expect(1000 * 32);
+        talker.say([4]);
+        assert_eq!(free(&events), 10);
+        talker.outbox.flush();
+        assert_eq!(free(&events), 19);
+    }
+
+    #[test]
+    fn one_event_waits_where_there_is_no_room_for_those_behind_it() {
+        let registry = registry(1 << 20);
+        let mut events = registry.subscribe_lossless(Filter::all(), 20);
+        let mut first = Talker::new(&registry);
+        first.say(0..14);
+        first.outbox.flush();
+        let mut second = Talker::new(&registry);
+        second.begin();
+        assert_eq!(take(&mut events, 99).len(), 16);
+        first.say(0..15);
+        first.outbox.flush();
+        second.outbox.expect(7 * 32);
+        second.say([20]);
+        assert!(second.outbox.is_blocked());
+        second.outbox.flush();
+        assert!(!second.deliver());
+        assert_eq!(take(&mut events, 99).len(), 15);
+        assert!(second.outbox.wait().now_or_never().is_some());
+        assert!(!second.outbox.is_blocked());
+        // They are one batch, with the room of the first.
+        second.say(21..28);
+        second.outbox.flush();
+        assert_eq!(events.batches.len(), 1);
+        assert_eq!(
+            numbers(&take(&mut events, 99)),
+            [20, 21, 22, 23, 24, 25, 26, 27]
+        );
+        assert_eq!(events.room.free().0, 20);
+    }
+
+    #[test]
     fn more_than_the_room_waits_in_order_and_all_room_comes_back() {
         for capacity in [1, 2, 3, 8, 50] {
             let registry = registry(1 << 20);
@@ -243,7 +366,7 @@ mod tests {
             assert!(talker.outbox.is_blocked());
             let mut taken = Vec::new();
             while talker.outbox.is_blocked() {
-                let waits = talker.outbox.deliver().now_or_never().is_none();
+                let waits = !talker.deliver();
                 assert!(events.batches.len() <= capacity);
                 let some = take(&mut events, 1);
                 assert!(
@@ -269,7 +392,7 @@ mod tests {
         assert!(talker.outbox.is_blocked());
         // Half of what was there leaves, and as much comes before the rest has left.
         assert_eq!(take(&mut events, 5).len(), 5);
-        talker.outbox.flush();
+        assert!(talker.deliver());
         assert_eq!(take(&mut events, 10).len(), 10);
     }
 
@@ -283,7 +406,7 @@ mod tests {
         talker.outbox.flush();
         assert!(talker.outbox.is_blocked());
         assert_eq!(numbers(&take(&mut events, 9)), [0]);
-        assert!(talker.outbox.deliver().now_or_never().is_some());
+        assert!(talker.deliver());
         assert!(!talker.outbox.is_blocked());
         assert_eq!(numbers(&take(&mut events, 9)), [1]);
     }
@@ -297,7 +420,7 @@ mod tests {
         talker.outbox.flush();
         assert!(talker.outbox.is_blocked());
         drop(events);
-        assert!(talker.outbox.deliver().now_or_never().is_some());
+        assert!(talker.deliver());
         assert!(!talker.outbox.is_blocked());
         talker.outbox.rest();
         assert!(talker.outbox.parcels.is_empty());
@@ -312,7 +435,7 @@ mod tests {
         talker.say(0..3);
         talker.outbox.flush();
         let mut taken = take(&mut reader, 1);
-        while talker.outbox.deliver().now_or_never().is_some() {
+        while talker.deliver() {
             taken.extend(take(&mut reader, 1));
         }
         assert_eq!(numbers(&taken), [0, 1, 2]);
@@ -329,7 +452,7 @@ mod tests {
         assert!(talker.outbox.is_blocked());
         assert_eq!(numbers(&take(&mut wide, 9)), [0, 1, 2, 3, 4]);
         let mut taken = take(&mut narrow, 9);
-        while talker.outbox.deliver().now_or_never().is_some() && talker.outbox.is_blocked() {
+        while talker.deliver() && talker.outbox.is_blocked() {
             taken.extend(take(&mut narrow, 9));
         }
         taken.extend(take(&mut narrow, 9));

@@ -23,6 +23,9 @@ use crate::events::{Outbox, Publisher, Source};
 use crate::manager::Report;
 use crate::observe::{Log, Meter};
 
+/// Events of one connection before others have their turn.
+const TURN: usize = 64;
+
 /// Who a connection is to, and whom it tells.
 #[derive(Debug)]
 pub(crate) struct Owner {
@@ -113,11 +116,15 @@ impl Driver {
             self.owner.meter.count(&mut self.connection);
             // A connection with too much to say leaves bytes behind, and there may be room now, for
             // some were taken or events were: what is left comes before what is still to be read,
-            // which may be nothing. Others have their turn first, or one that floods us would be
-            // all that is served.
+            // which may be nothing.
             let left = self.socket.input.len();
-            if self.connection.wants_read() && left > 0 && (left < held || had_events) {
+            let goes_on = self.connection.wants_read() && left > 0 && (left < held || had_events);
+            // Others have their turn first, or one that floods us would be all that is served; and
+            // a subscriber that was just woken waits for this processor.
+            if goes_on || !self.socket.is_drained() {
                 tokio::task::yield_now().await;
+            }
+            if goes_on {
                 continue;
             }
             self.outbox.rest();
@@ -162,7 +169,7 @@ impl Driver {
                 }
             }
             changed = self.task.control.changed() => self.obey(changed.is_ok()),
-            () = self.outbox.deliver(), if self.outbox.is_blocked() => {}
+            () = self.outbox.wait(), if self.outbox.is_blocked() => {}
         }
     }
 
@@ -214,24 +221,19 @@ impl Driver {
         }
     }
 
-    /// Takes what comes out of the bytes that were read, as much as the connection's queue of
-    /// events holds. Whether there were events.
+    /// Takes what comes out of the bytes that were read, up to a [`TURN`]. Whether there were
+    /// events.
     ///
     /// # Errors
     /// The reason when that was the end.
     async fn take_events(&mut self) -> Result<bool, CloseReason> {
-        self.connection.receive(now(), &mut self.socket.input);
-        self.outbox.expect(self.connection.waiting_events());
-        let mut had_events = false;
+        let mut events = 0;
         loop {
-            let news = self.next_news(&mut had_events);
-            let had_no_room = self.outbox.is_blocked();
+            let news = self.next_news(&mut events);
             // Before anything is waited for.
             self.outbox.flush();
             match news {
-                // There is room by now: nobody will wake us for it, and more may come out.
-                None if had_no_room && !self.outbox.is_blocked() => {}
-                None => return Ok(had_events),
+                None => return Ok(events > 0),
                 Some(News::ForManager(input)) => self.owner.report(input).await,
                 Some(News::End(reason)) => return Err(reason),
             }
@@ -242,10 +244,19 @@ impl Driver {
     /// subscriber has no room.
     ///
     /// Nothing is waited for in here: a task is as large as what it holds meanwhile.
-    fn next_news(&mut self, had_events: &mut bool) -> Option<News> {
-        while !self.outbox.is_blocked() {
+    fn next_news(&mut self, events: &mut usize) -> Option<News> {
+        let now = now();
+        loop {
+            if *events < TURN {
+                // Even if nobody can be told now: with an event that waits nothing more is read.
+                self.connection.receive(now, &mut self.socket.input);
+            }
+            if self.outbox.is_blocked() {
+                return None;
+            }
             let event = self.connection.poll_event()?;
-            *had_events = true;
+            *events += 1;
+            self.outbox.expect(self.socket.input.len());
             match event {
                 Event::Closed(reason) => return Some(News::End(reason)),
                 event => {
@@ -255,7 +266,6 @@ impl Driver {
                 }
             }
         }
-        None
     }
 
     /// Tells the subscribers of an event; what the manager needs to know of it.
@@ -334,12 +344,15 @@ impl Driver {
             Initiator::Remote => drop(socket),
         }
         owner.publisher.lost(owner.source(), &reason, &mut outbox);
-        outbox.flush();
         // The slot is taken until the subscribers know, so that no more than there are slots wait
         // for one that does not read.
-        while outbox.is_blocked() {
+        loop {
+            outbox.flush();
+            if !outbox.is_blocked() {
+                break;
+            }
             tokio::select! {
-                () = outbox.deliver() => {}
+                () = outbox.wait() => {}
                 () = owner.reports.closed() => break,
             }
         }

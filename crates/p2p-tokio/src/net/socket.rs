@@ -25,6 +25,8 @@ pub(super) struct Socket {
     stream: TcpStream,
     pub(super) input: BytesMut,
     read_size: usize,
+    /// Whether the last read has left nothing.
+    is_drained: bool,
     output: VecDeque<Bytes>,
 }
 
@@ -34,6 +36,7 @@ impl Socket {
             stream,
             input: BytesMut::new(),
             read_size: MIN_READ,
+            is_drained: true,
             output: VecDeque::new(),
         }
     }
@@ -51,12 +54,13 @@ impl Socket {
         // What is left of a buffer serves the next read too: messages and pieces that somebody
         // keeps hold all of the buffer that they came in.
         if self.room() < self.read_size / 2 {
-            self.input.reserve(self.read_size);
+            self.make_room();
         }
         let room = self.room();
         match self.stream.read_buf(&mut self.input).now_or_never() {
             Some(Ok(0)) => Ok(false),
             Some(Ok(n)) => {
+                self.is_drained = n < room;
                 if n == room {
                     self.read_size = (self.read_size * 2).min(MAX_READ);
                 } else if n < self.read_size / 4 {
@@ -65,8 +69,16 @@ impl Socket {
                 Ok(true)
             }
             Some(Err(error)) => Err(error),
-            None => Ok(true),
+            None => {
+                self.is_drained = true;
+                Ok(true)
+            }
         }
+    }
+
+    /// Whether the last read has left nothing: the next one will have to wait.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     /// Writes until the socket takes no more or nothing is left.
@@ -117,11 +129,24 @@ impl Socket {
 
     /// Gives the memory back that an idle connection does not need.
     pub(super) fn rest(&mut self) {
-        if self.input.is_empty() {
+        if self.input.is_empty() && self.is_drained {
             self.input = BytesMut::new();
         }
         if self.output.is_empty() {
             self.output = VecDeque::new();
+        }
+    }
+
+    fn make_room(&mut self) {
+        let len = self.input.len();
+        if len >= self.read_size / 2 {
+            // A payload gathers.
+            self.input.reserve(self.read_size);
+        } else if !self.input.try_reclaim(self.read_size - len) {
+            // To reserve would keep the place of all that was taken out of the front.
+            let mut next = BytesMut::with_capacity(self.read_size);
+            next.extend_from_slice(&self.input);
+            self.input = next;
         }
     }
 
