@@ -329,6 +329,7 @@ enum Step {
     Bytes(Bytes),
     Wait(Duration),
     Timeout,
+    Hold,
     Admit,
     Close(CloseReason),
     Send(Message),
@@ -402,6 +403,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => generate::bytes(40).prop_map(Step::Bytes),
         4 => (0..200_000_u64).prop_map(|time| Step::Wait(millis(time))),
         2 => Just(Step::Timeout),
+        1 => Just(Step::Hold),
         1 => Just(Step::Admit),
         1 => select(reasons).prop_map(Step::Close),
         4 => generate::message().prop_map(Step::Send),
@@ -461,6 +463,7 @@ fn apply(driver: &mut Driver, step: Step) {
         Step::Bytes(bytes) => driver.receive(&bytes),
         Step::Wait(time) => driver.wait(time),
         Step::Timeout => connection.handle_timeout(now),
+        Step::Hold => connection.hold(now),
         Step::Admit => connection.admit(now),
         Step::Close(reason) => connection.close(now, reason),
         // Refused or not: what is asked here is that nothing breaks.

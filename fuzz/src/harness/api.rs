@@ -34,7 +34,7 @@ pub fn api(data: &[u8]) {
     let mut seen = Seen::default();
     while !input.is_empty() {
         let before = connection.is_closing();
-        match input.u8() % 24 {
+        match input.u8() % 25 {
             0 => buffer.extend_from_slice(&traffic::frame(&mut input)),
             1 => buffer.extend_from_slice(&traffic::version(&mut input)),
             2 => buffer.extend_from_slice(&traffic::encoded(&Message::Verack)),
@@ -93,6 +93,7 @@ pub fn api(data: &[u8]) {
                 }
             }
             22 => look(&connection),
+            23 => connection.hold(now),
             _ => connection.close(now, CloseReason::Evicted),
         }
         assert!(!before || connection.is_closing(), "an end is final");

@@ -17,6 +17,7 @@ pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) now: Instant,
     rest: BytesMut,
+    events: Vec<Event>,
 }
 
 impl Wire {
@@ -34,6 +35,7 @@ impl Wire {
             connection: Connection::new(Arc::new(config), Side::Inbound, params, now),
             now,
             rest: BytesMut::new(),
+            events: Vec::new(),
         }
     }
 
@@ -42,8 +44,7 @@ impl Wire {
         wire.receive(Message::Version(Box::new(version(1, 0))));
         wire.receive(Message::Verack);
         wire.sent();
-        let events: Vec<_> = std::iter::from_fn(|| wire.connection.poll_event()).collect();
-        assert!(events.iter().any(|event| matches!(event, Event::Ready(_))));
+        assert!(matches!(wire.events.pop(), Some(Event::Ready(_))));
         wire.connection.admit(wire.now);
         wire
     }
@@ -57,6 +58,10 @@ impl Wire {
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         self.connection.receive(self.now, &mut self.rest);
+        while let Some(event) = self.connection.poll_event() {
+            self.events.push(event);
+            self.connection.receive(self.now, &mut self.rest);
+        }
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -81,10 +86,13 @@ impl Wire {
 
     pub(crate) fn closed(&mut self) -> Option<CloseReason> {
         self.sent();
-        let mut events = std::iter::from_fn(|| self.connection.poll_event());
-        events.find_map(|event| match event {
-            Event::Closed(reason) => Some(reason),
-            _ => None,
-        })
+        let rest = std::iter::from_fn(|| self.connection.poll_event());
+        self.events
+            .drain(..)
+            .chain(rest)
+            .find_map(|event| match event {
+                Event::Closed(reason) => Some(reason),
+                _ => None,
+            })
     }
 }

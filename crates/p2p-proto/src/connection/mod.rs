@@ -40,7 +40,7 @@ const MAX_CONTROL_BYTES: usize = 64 * 1024;
 /// # The driving loop
 ///
 /// Inputs: [`receive`](Self::receive), [`handle_written`](Self::handle_written),
-/// [`handle_timeout`](Self::handle_timeout), [`admit`](Self::admit),
+/// [`handle_timeout`](Self::handle_timeout), [`admit`](Self::admit), [`hold`](Self::hold),
 /// [`configure`](Self::configure), the `send` family and [`close`](Self::close).
 /// **After every input, drain the outputs in this order until each is empty**:
 /// [`poll_transmit`](Self::poll_transmit) as far as the socket takes bytes,
@@ -112,7 +112,9 @@ pub struct Connection {
     streaming: Command,
     timers: Timers,
     ping_out: PingOut,
-    /// Since when an event waits: nothing is read meanwhile, and the peer's clock stands still.
+    /// Whether the driver has no room for events.
+    is_held: bool,
+    /// Since when nothing is read: the peer's clock stands still.
     blocked_since: Option<Instant>,
     /// The decoder's count of bytes that have excused a late pong.
     excused_bytes: u64,
@@ -163,6 +165,7 @@ impl Connection {
                 ..Timers::default()
             },
             ping_out: PingOut::None,
+            is_held: false,
             blocked_since: None,
             excused_bytes: 0,
             stats: Stats::default(),
@@ -185,6 +188,7 @@ impl Connection {
     /// whatever follows. So messages are decoded one by one, as they are asked for, and an
     /// application that has no time holds bytes and not messages.
     pub fn receive(&mut self, now: Instant, bytes: &mut BytesMut) {
+        self.is_held = false;
         self.at(now);
         let before = bytes.len();
         // The end of a payload keeps no memory, and the driver may have no byte left to come back
@@ -208,6 +212,14 @@ impl Connection {
         }
         self.stats.bytes_received += (before - bytes.len()) as u64;
         self.excuse();
+        self.note_blocked();
+    }
+
+    /// Nothing will be received for a while: the driver has no room for what may come of it. Until
+    /// the next [`receive`](Self::receive) the peer's clock stands still.
+    pub fn hold(&mut self, now: Instant) {
+        self.at(now);
+        self.is_held = true;
         self.note_blocked();
     }
 
@@ -292,8 +304,8 @@ impl Connection {
 
     // getters
 
-    /// Whether bytes from the socket are wanted now: not while an event waits, nor while the peer
-    /// does not read what it has asked for.
+    /// Whether bytes from the socket are wanted now: not while an event waits or the driver
+    /// [holds](Self::hold), nor while the peer does not read what it has asked for.
     pub fn wants_read(&self) -> bool {
         !self.is_closing() && !self.is_blocked() && self.out.control_len() < MAX_CONTROL_BYTES
     }

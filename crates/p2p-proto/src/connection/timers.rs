@@ -100,7 +100,7 @@ impl Connection {
 
     pub(super) fn is_blocked(&self) -> bool {
         // Nothing can be drained yet: a wait would never end. One protoconf is all that is kept.
-        !matches!(self.phase, Phase::Handshaking) && !self.events.is_empty()
+        self.is_held || (!matches!(self.phase, Phase::Handshaking) && !self.events.is_empty())
     }
 
     pub(super) fn note_blocked(&mut self) {

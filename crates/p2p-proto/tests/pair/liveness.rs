@@ -1,6 +1,5 @@
 //! Pings and pongs, and whoever does not read.
 
-
 use p2p_proto::{CloseReason, Config, Message, Side, Timer};
 
 use crate::support::driver::{Driver, NETWORK, config, frame, millis, ping, pong, secs, unknown};
@@ -168,6 +167,33 @@ fn the_peers_clocks_stand_still_while_events_are_not_taken() {
     driver.wait(ping_timeout * 5);
     driver.drains = true;
     driver.settle();
+    driver.wait(ping_timeout - secs(30) - millis(1));
+    assert_eq!(driver.closed(), None);
+    driver.wait(millis(1));
+    closes_with(&driver, &CloseReason::PingTimeout);
+}
+
+#[test]
+fn the_peers_clocks_stand_still_while_the_driver_has_no_room() {
+    let Config {
+        ping_interval,
+        ping_timeout,
+        ..
+    } = config();
+    let mut driver = Driver::connected(Side::Inbound);
+    driver.wait(ping_interval + secs(30));
+    driver.connection.hold(driver.now);
+    assert!(!driver.connection.wants_read());
+    // Whatever else happens meanwhile.
+    driver.now += ping_timeout * 5;
+    driver.connection.handle_timeout(driver.now);
+    driver.connection.hold(driver.now);
+    driver.now += ping_timeout * 5;
+    driver.connection.handle_timeout(driver.now);
+    assert!(!driver.connection.is_closing());
+    // It goes on with the next bytes, or none.
+    driver.receive(&[]);
+    assert!(driver.connection.wants_read());
     driver.wait(ping_timeout - secs(30) - millis(1));
     assert_eq!(driver.closed(), None);
     driver.wait(millis(1));

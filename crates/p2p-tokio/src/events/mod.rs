@@ -13,7 +13,7 @@ mod registry;
 mod subscription;
 
 pub use filter::Filter;
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Outbox, TURN};
 pub(crate) use publisher::{Publisher, Source};
 pub(crate) use registry::{QueueLimits, Registry};
 pub use subscription::{

@@ -1,10 +1,10 @@
 //! What one connection has to tell lossless subscribers.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use std::task::{Context, Poll};
 
 use super::PeerEvent;
 use super::lossless::{Batch, Gone, Lossless, Space};
@@ -13,25 +13,29 @@ use super::lossless::{Batch, Gone, Lossless, Space};
 const BATCH: usize = 64;
 /// Bytes from which on they go at once: a large payload is worth a batch of its own.
 const BATCH_BYTES: usize = 64 << 10;
+/// Events that room is taken for at once: a connection does not make more of them in a row.
+pub(crate) const TURN: usize = 2 * BATCH;
 /// The header of a message, which is no part of its event.
 const HEADER: usize = 24;
 
 /// Events of one connection on their way to lossless subscribers, in order. While one of them
 /// finds no room, nothing further is to be told.
 ///
-/// The first event of a batch takes the room for all that is likely to follow it. So a connection
-/// that must wait does so with one event, and with bytes that nobody has looked at: to make events
-/// of them ahead of time would have them fall out of the caches before they are handed over.
-#[derive(Debug, Default)]
+/// The first event of a batch takes the room for all that is likely to follow it, and a connection
+/// that had to wait looks for room before it reads on. So one that waits does so with one event at
+/// most, and with bytes that nobody has looked at: to make events of them ahead of time would have
+/// them fall out of the caches before they are handed over.
+#[derive(Default)]
 pub(crate) struct Outbox {
     parcels: Vec<Parcel>,
     /// Bytes that have come, and of which events are still to be made.
     behind: usize,
+    /// Who had no room for the last event that had to wait, and what that had of bytes.
+    crowded: Option<(Arc<Lossless>, usize)>,
     is_blocked: bool,
 }
 
 /// What one subscriber has not got yet.
-#[derive(Debug)]
 struct Parcel {
     to: Arc<Lossless>,
     /// Events that have room.
@@ -42,7 +46,12 @@ struct Parcel {
     ahead: Space,
     /// Events that have found no room.
     waiting: VecDeque<PeerEvent>,
+    /// The place in the queue of those who wait for room. It is kept whatever else happens: one
+    /// that is often disturbed would never have its turn.
+    place: Option<Place>,
 }
+
+type Place = Pin<Box<dyn Future<Output = Result<Space, Gone>> + Send>>;
 
 impl Outbox {
     /// So many bytes have come of which the next events will be made.
@@ -51,17 +60,32 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, to: &Arc<Lossless>, event: PeerEvent) {
-        let is_for = |parcel: &Parcel| Arc::ptr_eq(&parcel.to, to);
-        let i = match self.parcels.iter().position(is_for) {
-            Some(i) => i,
-            None => {
-                self.parcels.push(Parcel::new(to));
-                self.parcels.len() - 1
-            }
+        let (behind, bytes) = (self.behind, event.bytes());
+        let parcel = self.parcel(to);
+        parcel.push(event, behind);
+        if parcel.is_blocked() {
+            self.is_blocked = true;
+            self.crowded = Some((Arc::clone(to), bytes));
+        }
+    }
+
+    /// Whether what is read next is likely to find room. If not there is something to
+    /// [wait](Self::wait) for, and the room is taken then.
+    pub(crate) fn has_room(&mut self) -> bool {
+        if self.is_blocked {
+            return false;
+        }
+        let Some((to, bytes)) = self.crowded.take() else {
+            return true;
         };
-        let parcel = &mut self.parcels[i];
-        parcel.push(event, self.behind);
-        self.is_blocked |= parcel.is_blocked();
+        let parcel = self.parcel(&to);
+        let likely = likely(&to, BATCH_BYTES / (bytes + HEADER), BATCH_BYTES);
+        if parcel.ahead.events() > 0 || parcel.has_taken(likely) {
+            return true;
+        }
+        self.is_blocked = true;
+        self.crowded = Some((to, bytes));
+        false
     }
 
     /// Hands over all that has room. To be called before anything is waited for: no room is kept
@@ -73,21 +97,25 @@ impl Outbox {
         }
     }
 
-    /// Whether an event has found no room.
+    /// Whether an event has found no room, or is likely not to.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
-    /// Waits until there is room for some of those that found none. Nothing is lost if this is
-    /// dropped before.
+    /// Waits until there is room for some of those that found none.
     pub(crate) async fn wait(&mut self) {
-        let behind = self.behind;
-        let blocked = self.parcels.iter_mut().filter(|parcel| parcel.is_blocked());
-        let mut waits: FuturesUnordered<_> = blocked.map(|parcel| parcel.wait(behind)).collect();
-        // Whoever has room first: one that never reads keeps nothing from the others.
-        waits.next().await;
-        drop(waits);
-        self.is_blocked = self.parcels.iter().any(Parcel::is_blocked);
+        poll_fn(|cx| {
+            let mut all = Poll::Pending;
+            // Whoever has room first: one that never reads keeps nothing from the others.
+            for parcel in &mut self.parcels {
+                if parcel.poll_room(cx).is_ready() {
+                    all = Poll::Ready(());
+                }
+            }
+            self.is_blocked = self.parcels.iter().any(Parcel::is_blocked);
+            all
+        })
+        .await;
     }
 
     /// Gives the memory back that an idle connection does not need.
@@ -95,6 +123,18 @@ impl Outbox {
         if !self.is_blocked {
             self.parcels = Vec::new();
         }
+    }
+
+    fn parcel(&mut self, to: &Arc<Lossless>) -> &mut Parcel {
+        let is_for = |parcel: &Parcel| Arc::ptr_eq(&parcel.to, to);
+        let i = match self.parcels.iter().position(is_for) {
+            Some(i) => i,
+            None => {
+                self.parcels.push(Parcel::new(to));
+                self.parcels.len() - 1
+            }
+        };
+        &mut self.parcels[i]
     }
 }
 
@@ -106,64 +146,90 @@ impl Parcel {
             space: Space::default(),
             ahead: Space::default(),
             waiting: VecDeque::new(),
+            place: None,
         }
     }
 
     fn is_blocked(&self) -> bool {
-        !self.waiting.is_empty()
+        self.place.is_some()
     }
 
     fn push(&mut self, event: PeerEvent, behind: usize) {
-        if self.is_blocked() {
-            return self.waiting.push_back(event);
-        }
         let space = self.to.room.of(&event);
-        if !self.ahead.covers(space) {
-            let likely = self.likely(&event, behind);
-            match self.to.room.try_take(likely) {
-                Ok(true) => self.ahead.add(likely),
-                Ok(false) => return self.waiting.push_back(event),
-                Err(Gone) => return self.discard(),
-            }
+        let has_room = !self.is_blocked()
+            && (self.ahead.covers(space) || {
+                let bytes = event.bytes();
+                let events = 1 + behind / (bytes + HEADER);
+                self.has_taken(likely(&self.to, events, bytes + behind).max(space))
+            });
+        if has_room {
+            self.add(event, space);
+        } else {
+            self.waiting.push_back(event);
         }
-        self.add(event, space);
     }
 
-    async fn wait(&mut self, behind: usize) {
-        let Some(first) = self.waiting.front() else {
-            return;
-        };
-        let likely = self.likely(first, behind);
-        match self.to.room.take(likely).await {
-            Ok(()) => self.ahead.add(likely),
-            Err(Gone) => return self.discard(),
+    /// Takes room ahead, or else a place in the queue for it. Whether it was there.
+    fn has_taken(&mut self, space: Space) -> bool {
+        match self.to.room.try_take(space) {
+            Ok(true) => {
+                self.ahead.add(space);
+                true
+            }
+            Ok(false) => {
+                self.wait_for(space);
+                false
+            }
+            // Nobody needs to be told.
+            Err(Gone) => true,
         }
-        while let Some(event) = self.waiting.front() {
-            let space = self.to.room.of(event);
+    }
+
+    fn wait_for(&mut self, space: Space) {
+        let to = Arc::clone(&self.to);
+        self.place = Some(Box::pin(async move {
+            to.room.take(space).await?;
+            Ok(space)
+        }));
+    }
+
+    /// Ready when there is room for some of the events that wait, or for those to come.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut all = Poll::Pending;
+        while let Some(place) = &mut self.place
+            && let Poll::Ready(room) = place.as_mut().poll(cx)
+        {
+            all = Poll::Ready(());
+            match room {
+                Ok(space) => self.ahead.add(space),
+                Err(Gone) => self.waiting.clear(),
+            }
+            self.place = None;
+            self.admit();
+        }
+        all
+    }
+
+    /// Puts the events that wait to those that have room, as far as what is ahead goes, and takes
+    /// a place for the rest.
+    fn admit(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            let space = self.to.room.of(&event);
             if !self.ahead.covers(space) {
-                return;
+                self.waiting.push_front(event);
+                self.send();
+                let bytes = self.waiting.iter().map(PeerEvent::bytes).sum();
+                let likely = likely(&self.to, self.waiting.len(), bytes);
+                return self.wait_for(likely.max(space));
             }
-            if let Some(event) = self.waiting.pop_front() {
-                self.add(event, space);
-            }
+            self.add(event, space);
         }
-    }
-
-    /// The room that an event takes, with all those that wait and all that is behind them, if they
-    /// are like it: no more than a batch, nor than half of what there is, so that the queue is
-    /// filled while it is emptied.
-    fn likely(&self, event: &PeerEvent, behind: usize) -> Space {
-        let events = self.waiting.len().max(1) + behind / (event.bytes() + HEADER);
-        let waiting: usize = self.waiting.iter().map(PeerEvent::bytes).sum();
-        let room = &self.to.room;
-        room.half_at_most(events.min(BATCH), (waiting + behind).min(BATCH_BYTES))
-            .max(room.of(event))
     }
 
     /// Puts an event to those that have room: it takes it from what is ahead.
     fn add(&mut self, event: PeerEvent, space: Space) {
         if self.events.is_empty() {
-            self.events.reserve_exact(self.ahead.events());
+            self.events.reserve_exact(self.ahead.events().min(BATCH));
         }
         self.ahead.remove(space);
         self.space.add(space);
@@ -186,11 +252,13 @@ impl Parcel {
         // There are no more batches than there are slots: it fits, unless the subscriber has gone.
         let _ = self.to.queue.try_send(Batch { events, space });
     }
+}
 
-    /// The subscriber has gone.
-    fn discard(&mut self) {
-        *self = Self::new(&self.to);
-    }
+/// Room for so many events of so many bytes: for no more than are made in a row, nor than half of
+/// what there is, so that the queue is filled while it is emptied.
+fn likely(to: &Lossless, events: usize, bytes: usize) -> Space {
+    to.room
+        .half_at_most(events.min(TURN), bytes.min(BATCH_BYTES))
 }
 
 #[cfg(test)]
@@ -356,6 +424,58 @@ mod tests {
     }
 
     #[test]
+    fn one_that_had_to_wait_looks_for_room_before_it_goes_on() {
+        let registry = registry(1 << 20);
+        let mut events = registry.subscribe_lossless(Filter::all(), 4);
+        let mut talker = Talker::new(&registry);
+        assert!(talker.outbox.has_room(), "nobody was in its way");
+        talker.say(0..4);
+        talker.outbox.flush();
+        assert!(talker.outbox.is_blocked());
+        assert!(!talker.outbox.has_room());
+        assert_eq!(take(&mut events, 9).len(), 4);
+        assert!(talker.deliver());
+        assert!(!talker.outbox.is_blocked());
+
+        // Another has taken all of it.
+        let mut other = Talker::new(&registry);
+        other.say(0..2);
+        other.outbox.flush();
+        assert!(!talker.outbox.has_room());
+        assert!(talker.outbox.is_blocked(), "without any event");
+        assert_eq!(numbers(&take(&mut events, 9)), [3, 0, 1]);
+        assert!(talker.outbox.wait().now_or_never().is_some());
+        assert!(talker.outbox.has_room());
+        assert_eq!(events.room.free().0, 2, "half is kept for it");
+        talker.outbox.flush();
+        assert_eq!(events.room.free().0, 4);
+        assert!(talker.outbox.has_room(), "forgotten");
+        assert_eq!(events.room.free().0, 4);
+    }
+
+    #[test]
+    fn a_place_in_the_queue_is_kept_whatever_else_wakes_a_connection() {
+        let registry = registry(1 << 20);
+        let mut events = registry.subscribe_lossless(Filter::all(), 2);
+        let mut talkers = [(); 3].map(|()| Talker::new(&registry));
+        for (n, talker) in talkers.iter_mut().enumerate() {
+            talker.begin();
+            talker.say([n as u64]);
+            talker.outbox.flush();
+        }
+        // The second is awake more often than the third.
+        let [_, second, third] = &mut talkers;
+        for talker in [second, third] {
+            assert!(!talker.deliver());
+        }
+        let [_, second, third] = &mut talkers;
+        assert!(!second.deliver());
+        assert_eq!(take(&mut events, 1).len(), 1);
+        assert!(!third.deliver());
+        assert!(second.deliver());
+    }
+
+    #[test]
     fn more_than_the_room_waits_in_order_and_all_room_comes_back() {
         for capacity in [1, 2, 3, 8, 50] {
             let registry = registry(1 << 20);
@@ -387,6 +507,7 @@ mod tests {
         let registry = registry(1 << 20);
         let mut events = registry.subscribe_lossless(Filter::all(), 10);
         let mut talker = Talker::new(&registry);
+        talker.outbox.expect(20 * 32);
         talker.say(0..20);
         talker.outbox.flush();
         assert!(talker.outbox.is_blocked());

@@ -19,12 +19,9 @@ use uuid::Uuid;
 
 use super::link::TaskEnd;
 use super::socket::Socket;
-use crate::events::{Outbox, Publisher, Source};
+use crate::events::{Outbox, Publisher, Source, TURN};
 use crate::manager::Report;
 use crate::observe::{Log, Meter};
-
-/// Events of one connection before others have their turn.
-const TURN: usize = 64;
 
 /// Who a connection is to, and whom it tells.
 #[derive(Debug)]
@@ -70,6 +67,7 @@ pub(crate) fn run(
         owner,
         task,
         outbox: Outbox::default(),
+        owes_read: false,
         unsent: None,
         config: None,
         latency: None,
@@ -84,6 +82,8 @@ struct Driver {
     task: TaskEnd,
     /// What lossless subscribers are to get. While they have no room, no further event comes out.
     outbox: Outbox,
+    /// Whether the socket has bytes that are read when there is room in the outbox.
+    owes_read: bool,
     /// A message that the connection has no room for.
     unsent: Option<Arc<EncodedMessage>>,
     /// The settings in force, if they are not the first.
@@ -144,15 +144,9 @@ impl Driver {
         let takes_messages = self.unsent.is_none() && self.connection.is_connected();
         tokio::select! {
             ready = self.socket.ready(interest.unwrap_or(Interest::ERROR)), if interest.is_some() => {
-                let reads = |ready: tokio::io::Ready| ready.is_readable() || ready.is_read_closed();
-                let read = match ready {
-                    Ok(ready) if reads(ready) => self.socket.read(),
-                    Ok(_) => Ok(true),
-                    Err(error) => Err(error),
-                };
-                match read {
-                    Ok(true) => {}
-                    Ok(false) => self.fail(NetworkFailure::Eof),
+                match ready {
+                    Ok(ready) if ready.is_readable() || ready.is_read_closed() => self.read(),
+                    Ok(_) => {}
                     Err(error) => self.fail(NetworkFailure::from(error.kind())),
                 }
             }
@@ -169,7 +163,25 @@ impl Driver {
                 }
             }
             changed = self.task.control.changed() => self.obey(changed.is_ok()),
-            () = self.outbox.wait(), if self.outbox.is_blocked() => {}
+            () = self.outbox.wait(), if self.outbox.is_blocked() => {
+                // The room is for what is to be read.
+                if self.owes_read && !self.outbox.is_blocked() {
+                    self.read();
+                }
+            }
+        }
+    }
+
+    /// Reads, unless what comes is likely to find no room.
+    fn read(&mut self) {
+        self.owes_read = !self.outbox.has_room();
+        if self.owes_read {
+            return self.connection.hold(now());
+        }
+        match self.socket.read() {
+            Ok(true) => {}
+            Ok(false) => self.fail(NetworkFailure::Eof),
+            Err(error) => self.fail(NetworkFailure::from(error.kind())),
         }
     }
 
@@ -247,14 +259,19 @@ impl Driver {
     fn next_news(&mut self, events: &mut usize) -> Option<News> {
         let now = now();
         loop {
-            if *events < TURN {
-                // Even if nobody can be told now: with an event that waits nothing more is read.
-                self.connection.receive(now, &mut self.socket.input);
-            }
-            if self.outbox.is_blocked() {
+            // A connection that ends makes no more events than it has: they wait with the others.
+            if self.outbox.is_blocked() && !self.connection.is_closing() {
+                self.connection.hold(now);
                 return None;
             }
-            let event = self.connection.poll_event()?;
+            let event = match self.connection.poll_event() {
+                Some(event) => event,
+                None if *events >= TURN => return None,
+                None => {
+                    self.connection.receive(now, &mut self.socket.input);
+                    self.connection.poll_event()?
+                }
+            };
             *events += 1;
             self.outbox.expect(self.socket.input.len());
             match event {

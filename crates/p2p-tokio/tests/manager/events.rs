@@ -365,6 +365,34 @@ async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_subscriber_never_reads_hangs_up_when_it_is_told_to() {
+    let (node, mut talker) = connected(listening()).await;
+    let filter = Filter::commands([Command::PING]);
+    let mut blocked = node.manager.subscribe_lossless(filter, 1);
+    talker.send_all((0..100).map(numbered)).await;
+    // The first is answered and delivered, and those behind it find no room.
+    talker
+        .wait_for(|message| matches!(message, Message::Pong(_)).then_some(()))
+        .await;
+    let peer_id = node.manager.connections().await.unwrap()[0].peer_id;
+    node.manager.disconnect_peer(peer_id).await.unwrap();
+    talker.end().await;
+    // What it has made of the bytes is delivered yet, in order, and its end.
+    let mut next = 0;
+    loop {
+        match blocked.recv().await.unwrap() {
+            PeerEvent::Message(event) => {
+                assert_eq!(number(&event.message), Some(next));
+                next += 1;
+            }
+            PeerEvent::Lost { .. } => break,
+            _ => {}
+        }
+    }
+    assert!((1..100).contains(&next), "{next}");
+}
+
+#[tokio::test]
 async fn big_payloads_come_in_pieces_to_who_asked_and_are_skipped_for_others() {
     let mut config = listening();
     config.connection.stream_above = 64 * 1024;
