@@ -319,8 +319,19 @@ async fn room_that_was_kept_for_what_a_subscriber_does_not_want_is_given_back() 
     }
 }
 
+/// More than the buffers of the sockets hold.
 #[tokio::test]
 async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
+    blocked_consumer(200, 100_000).await;
+}
+
+/// All of it is read at once, and waits there.
+#[tokio::test]
+async fn a_consumer_that_is_blocked_by_little_costs_no_peer_and_no_ping() {
+    blocked_consumer(10, 100).await;
+}
+
+async fn blocked_consumer(messages: u32, len: usize) {
     let mut config = listening();
     // A pong that is late by this would end a connection that is not read.
     config.connection.ping_interval = Duration::from_millis(100);
@@ -347,17 +358,16 @@ async fn a_blocked_consumer_costs_no_peer_and_no_ping() {
         quiet
     });
     let flood = tokio::spawn(async move {
-        for _ in 0..200 {
-            talker.send(large(100_000)).await;
-        }
+        talker.send_all((0..messages).map(|_| large(len))).await;
         talker
     });
     // The consumer reads nothing for as long as fifteen pings of the quiet peer take.
     let _quiet = quiet.await.unwrap();
     assert_eq!(node.manager.get_connection_count(), 2);
     let mut got = 0;
-    while got < 200 {
-        if let PeerEvent::Message(_) = blocked.recv().await.unwrap() {
+    while got < messages {
+        let event = tokio::time::timeout(PATIENCE, blocked.recv()).await;
+        if let PeerEvent::Message(_) = event.expect("the next one comes").unwrap() {
             got += 1;
         }
     }
