@@ -17,7 +17,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     peers: Option<BTreeSet<Uuid>>,
-    commands: Option<BTreeSet<Command>>,
+    /// A few: to look through them is as fast as can be.
+    commands: Option<Vec<Command>>,
     payloads: bool,
 }
 

@@ -59,6 +59,7 @@ impl Outbox {
         self.behind = behind;
     }
 
+    #[inline]
     pub(super) fn push(&mut self, to: &Arc<Lossless>, event: PeerEvent) {
         let (behind, bytes) = (self.behind, event.bytes());
         let parcel = self.parcel(to);
@@ -154,6 +155,7 @@ impl Parcel {
         self.place.is_some()
     }
 
+    #[inline]
     fn push(&mut self, event: PeerEvent, behind: usize) {
         let space = self.to.room.of(&event);
         let has_room = !self.is_blocked()
@@ -227,6 +229,7 @@ impl Parcel {
     }
 
     /// Puts an event to those that have room: it takes it from what is ahead.
+    #[inline]
     fn add(&mut self, event: PeerEvent, space: Space) {
         if self.events.is_empty() {
             self.events.reserve_exact(self.ahead.events().min(BATCH));

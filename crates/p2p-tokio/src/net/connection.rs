@@ -119,10 +119,9 @@ impl Driver {
             // which may be nothing.
             let left = self.socket.input.len();
             let goes_on = self.connection.wants_read() && left > 0 && (left < held || had_events);
-            // Others have their turn first, or one that floods us would be all that is served; and
-            // a subscriber that was just woken waits for this processor.
-            if goes_on || !self.socket.is_drained() {
-                tokio::task::yield_now().await;
+            // Others have their turn first, or one that floods us would be all that is served.
+            if goes_on || self.socket.is_turn_over() {
+                self.socket.yield_now().await;
             }
             if goes_on {
                 continue;

@@ -16,6 +16,10 @@ use tokio::time::timeout;
 const MIN_READ: usize = 4 * 1024;
 /// The largest read: more than this costs memory and saves nothing.
 const MAX_READ: usize = 64 * 1024;
+/// Bytes that are read before others have their turn, if more come all the while: who takes what
+/// was read may be behind us on the same processor. Not after each read, for a turn has its price:
+/// the runtime asks the system for news meanwhile.
+const TURN: usize = 4 * MAX_READ;
 /// Buffers handed to the kernel in one write.
 const MAX_SLICES: usize = 16;
 /// How long a peer may take to hang up after we did.
@@ -27,6 +31,8 @@ pub(super) struct Socket {
     read_size: usize,
     /// Whether the last read has left nothing.
     is_drained: bool,
+    /// Bytes that were read since others had their turn.
+    in_a_row: usize,
     output: VecDeque<Bytes>,
 }
 
@@ -37,6 +43,7 @@ impl Socket {
             input: BytesMut::new(),
             read_size: MIN_READ,
             is_drained: true,
+            in_a_row: 0,
             output: VecDeque::new(),
         }
     }
@@ -61,6 +68,7 @@ impl Socket {
             Some(Ok(0)) => Ok(false),
             Some(Ok(n)) => {
                 self.is_drained = n < room;
+                self.in_a_row += n;
                 if n == room {
                     self.read_size = (self.read_size * 2).min(MAX_READ);
                 } else if n < self.read_size / 4 {
@@ -76,9 +84,15 @@ impl Socket {
         }
     }
 
-    /// Whether the last read has left nothing: the next one will have to wait.
-    pub(super) fn is_drained(&self) -> bool {
-        self.is_drained
+    /// Whether so much was read in a row that others should have their turn.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.in_a_row >= TURN
+    }
+
+    /// Lets others have their turn.
+    pub(super) async fn yield_now(&mut self) {
+        self.in_a_row = 0;
+        tokio::task::yield_now().await;
     }
 
     /// Writes until the socket takes no more or nothing is left.
