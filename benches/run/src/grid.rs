@@ -11,8 +11,9 @@ use crate::{Plan, Result};
 pub(crate) const OURS: &str = "**p2p-tokio**, lossless subscriber to inv, tx, block";
 const EVERYTHING: &str = "p2p-tokio, lossless subscriber to everything";
 const LOSSY: &str = "p2p-tokio, ordinary subscriber to everything, which may miss some";
-/// The library, with whatever subscriber.
-pub(crate) const LIBRARY: [&str; 3] = [OURS, EVERYTHING, LOSSY];
+const MIMALLOC: &str = "p2p-tokio, lossless subscriber to inv, tx, block; mimalloc";
+/// The library, with whatever subscriber and allocator.
+pub(crate) const LIBRARY: [&str; 4] = [OURS, EVERYTHING, LOSSY, MIMALLOC];
 /// What the aims are beside.
 pub(crate) const THREADS: &str = "thread per peer on `bitcoin`'s codec";
 
@@ -56,22 +57,25 @@ impl Grid {
         let everything: &[&str] = &["manager", "--everything"];
         let lossy: &[&str] = &["manager", "--subscriber", "lossy"];
         let threads: &[&str] = &["threads"];
+        let serve = "serve";
         let gathered: &[&str] = &["threads", "--gather"];
-        for (name, arguments, connections) in [
-            (OURS, ours, plan.connections),
-            (EVERYTHING, everything, plan.connections),
-            (LOSSY, lossy, plan.connections),
-            (THREADS, threads, plan.threads),
-            (GATHERED, gathered, plan.threads),
+        for (name, program, arguments, connections) in [
+            (OURS, serve, ours, plan.connections),
+            (EVERYTHING, serve, everything, plan.connections),
+            (LOSSY, serve, lossy, plan.connections),
+            (MIMALLOC, "serve-mimalloc", ours, plan.connections),
+            (THREADS, serve, threads, plan.threads),
+            (GATHERED, serve, gathered, plan.threads),
             (
                 "tokio task per peer on `bitcoin`'s codec, answers gathered",
+                serve,
                 &["tokio"],
                 plan.connections,
             ),
         ] {
             for &count in connections {
                 grid.add(name, count, plan, programs, progress, || {
-                    programs.serve(arguments)
+                    programs.start(program, arguments)
                 });
             }
         }

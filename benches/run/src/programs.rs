@@ -53,7 +53,7 @@ impl Programs {
     pub(crate) fn beside_this(benches: &Path, test_peers: &Path) -> Result<Self> {
         let this = std::env::current_exe()?;
         let folder = this.parent().ok_or("this program is nowhere")?.to_owned();
-        for program in ["load", "serve", "inside"] {
+        for program in ["load", "serve", "serve-mimalloc", "inside"] {
             if !folder.join(program).is_file() {
                 return Err(format!(
                     "{program} is not in {}: build the whole workspace, as scripts/bench does",
@@ -79,7 +79,12 @@ impl Programs {
 
     /// A peer of ours.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Result<Peer> {
-        let mut command = self.command("serve");
+        self.start("serve", arguments)
+    }
+
+    /// The same, by another program than `serve`.
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Result<Peer> {
+        let mut command = self.command(program);
         command.args(arguments);
         Peer::start(command)
     }

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::{Result, ready, wait_for_end};
 
-/// Read at once, as much as the library's connections do.
+/// Bytes of one read.
 const READ: usize = 256 * 1024;
 
 pub(crate) fn serve() -> Result<()> {
