@@ -24,8 +24,8 @@ pub(crate) struct NodeConnection {
     pub(crate) listens_at: Option<SocketAddr>,
     /// Since when the manager has it among the peers.
     pub(crate) admitted_at: Option<Time>,
-    /// Whether the manager wants it to end.
-    pub(crate) is_unwanted: bool,
+    /// What the manager wants it to end for.
+    pub(crate) told: Option<CloseReason>,
     /// The last number that our application sent, and the last that it heard.
     pub(crate) said: u64,
     pub(crate) heard: u64,
@@ -62,7 +62,7 @@ impl NodeConnection {
             deadline: Some(deadline),
             listens_at: None,
             admitted_at: None,
-            is_unwanted: false,
+            told: None,
             said: 0,
             heard: 0,
             latency: None,
@@ -95,12 +95,12 @@ impl NodeConnection {
 
     /// Whether it is admitted, and the manager has not thought better of it.
     pub(crate) fn is_kept(&self) -> bool {
-        self.is_admitted() && !self.is_unwanted
+        self.is_admitted() && self.told.is_none()
     }
 
     /// Whether somebody dialled us whose handshake is under way.
     pub(crate) fn is_pending_inbound(&self) -> bool {
-        self.side == Side::Inbound && !self.is_admitted() && !self.is_unwanted
+        self.side == Side::Inbound && !self.is_admitted() && self.told.is_none()
     }
 
     pub(crate) fn is_dialing(&self) -> bool {

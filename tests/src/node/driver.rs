@@ -200,7 +200,7 @@ impl Node {
         let Some(of) = running.connections.get_mut(&conn) else {
             return;
         };
-        of.is_unwanted = true;
+        of.told = Some(reason.clone());
         match &mut of.stage {
             Stage::Dialing(_) => {
                 self.dial_failed(net, conn, GIVEN_UP);
@@ -359,7 +359,12 @@ impl Node {
             conn,
             reason: reason.clone(),
         };
-        self.ended(now, removed, Ended::Closed(&reason), answer);
+        // One that it wanted gone is judged by that, whatever ended it first.
+        let judged = match &removed.told {
+            Some(told) if !matches!(reason, CloseReason::Violation(_)) => told,
+            _ => &reason,
+        };
+        self.ended(now, removed, Ended::Closed(judged), answer);
     }
 
     fn ended(&mut self, now: Instant, of: &NodeConnection, ended: Ended<'_>, answer: Input) {
