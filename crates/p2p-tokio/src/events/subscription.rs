@@ -11,7 +11,6 @@ use p2p_core::{BitcoinMessageEvent, ControlEvent};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::task::coop;
 
 use super::lossless::{Batch, Room, Space};
 use super::outlet::{Backlog, Queued, Wants};
@@ -243,16 +242,13 @@ impl LosslessEvents {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeerEvent>> {
         loop {
-            // However many came at once, others have their turn too.
-            let turn = ready!(coop::poll_proceed(cx));
+            // Without a look at the task's budget, which each batch counts for: as with `recv_many`.
             if let Some(event) = self.batch.next() {
-                turn.made_progress();
                 if self.batch.len() == 0 {
                     self.room.took(self.space, &mut self.taken);
                 }
                 return Poll::Ready(Some(event));
             }
-            drop(turn);
             match self.batches.poll_recv(cx) {
                 Poll::Ready(Some(batch)) => {
                     self.batch = batch.events.into_iter();
