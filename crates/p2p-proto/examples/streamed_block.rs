@@ -373,15 +373,15 @@ impl Wire {
             self.receiver.handle_written(now, piece.len());
             bytes.put_slice(&piece);
         }
-        self.sender.receive(now, &mut bytes);
-        while let Some(event) = self.sender.poll_event() {
-            match event {
-                Event::Ready(_) => self.sender.admit(now),
-                Event::Message(_) => {}
-                other => return Err(format!("the sender was told {other:?}").into()),
+        loop {
+            self.sender.receive(now, &mut bytes);
+            match self.sender.poll_event() {
+                Some(Event::Ready(_)) => self.sender.admit(now),
+                Some(Event::Message(_)) => {}
+                Some(other) => return Err(format!("the sender was told {other:?}").into()),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 

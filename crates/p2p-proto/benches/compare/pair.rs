@@ -34,11 +34,12 @@ fn pass(now: Instant, from: &mut Connection, to: &mut Connection) -> bool {
         wire.extend_from_slice(&bytes);
     }
     let idle = wire.is_empty();
-    to.receive(now, &mut wire);
-    while let Some(event) = to.poll_event() {
-        if let Event::Ready(_) = event {
-            to.admit(now);
+    loop {
+        to.receive(now, &mut wire);
+        match to.poll_event() {
+            Some(Event::Ready(_)) => to.admit(now),
+            Some(_) => {}
+            None => return idle,
         }
     }
-    idle
 }

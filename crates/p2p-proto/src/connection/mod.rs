@@ -80,11 +80,16 @@ const MAX_CONTROL_BYTES: usize = 64 * 1024;
 ///             from.handle_written(now, bytes.len());
 ///             wire.extend_from_slice(&bytes);
 ///         }
-///         to.receive(now, &mut wire);
-///         while let Some(event) = to.poll_event() {
-///             if let Event::Ready(_) = event {
-///                 to.admit(now);
-///                 ready += 1;
+///         // Up to the next event, until there is none.
+///         loop {
+///             to.receive(now, &mut wire);
+///             match to.poll_event() {
+///                 Some(Event::Ready(_)) => {
+///                     to.admit(now);
+///                     ready += 1;
+///                 }
+///                 Some(_) => {}
+///                 None => break,
 ///             }
 ///         }
 ///     }
