@@ -403,6 +403,31 @@ async fn a_connection_whose_subscriber_never_reads_hangs_up_when_it_is_told_to()
 }
 
 #[tokio::test]
+async fn a_connection_that_had_to_wait_is_not_read_before_there_is_room() {
+    let (node, mut talker) = connected(listening()).await;
+    let filter = Filter::commands([Command::new("large").unwrap()]);
+    let mut narrow = node.manager.subscribe_lossless(filter, 1);
+    talker.send_all((0..10).map(|_| large(100))).await;
+    let mut got = 0;
+    while got < 10 {
+        got += usize::from(matches!(narrow.recv().await, Some(PeerEvent::Message(_))));
+    }
+    // The news of another peer takes all the room.
+    let mut other = RemotePeer::dial(node.listens_at.unwrap(), 3).await;
+    other.shake_hands().await;
+    other.barrier(1).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), talker.barrier(2)).await;
+    assert!(early.is_err(), "it was read");
+    assert!(matches!(
+        narrow.recv().await,
+        Some(PeerEvent::Established { .. })
+    ));
+    talker
+        .wait_for(|message| (*message == Message::Pong(Nonce(2))).then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn big_payloads_come_in_pieces_to_who_asked_and_are_skipped_for_others() {
     let mut config = listening();
     config.connection.stream_above = 64 * 1024;
